@@ -1,0 +1,33 @@
+r"""One-dimensional Gaussian mixtures: the Gaussianizing map, its inverse, log-probabilities.
+
+Shapes, throughout: ``x`` and ``z`` (...), ``log_weights``, ``means`` and ``log_scales`` (..., K)
+whose leading axes broadcast against ``x``; the log-weights are normalised over K.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gauss_flows.numerics.gaussianize import mixture_functions
+from gauss_flows.numerics.mixture import Family
+from gauss_flows.numerics.normal import SQRT_2PI, scaled_tail
+
+
+def _factors(distance: Array) -> tuple[Array, Array]:
+    return jnp.full_like(distance, 1.0 / SQRT_2PI), scaled_tail(distance)
+
+
+def _log_bump(distance: Array) -> Array:
+    return -0.5 * distance * distance
+
+
+def _score(u: Array) -> Array:
+    return -u
+
+
+def _quantile(z: Array) -> Array:
+    return z
+
+
+GAUSSIAN = Family(log_bump=_log_bump, factors=_factors, score=_score, quantile=_quantile)
+
+gaussianize, quantile, log_density, log_cdf, log_survival = mixture_functions(GAUSSIAN)

@@ -1,0 +1,36 @@
+r"""One-dimensional logistic mixtures: the Gaussianizing map, its inverse, log-probabilities.
+
+A component's CDF is :math:`1/(1 + e^{-u})` with :math:`u = (x-\mu)/s`; ``log_scales`` holds
+:math:`\log s`. Shapes are those of `gauss_flows.numerics.gaussian_mixture`.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from gauss_flows.numerics.gaussianize import mixture_functions
+from gauss_flows.numerics.mixture import Family
+from gauss_flows.numerics.normal import scaled_tail
+
+
+def _log_bump(distance: Array) -> Array:
+    return -distance
+
+
+def _factors(distance: Array) -> tuple[Array, Array]:
+    survivor = 1.0 / (1.0 + jnp.exp(-distance))
+    return survivor * survivor, survivor
+
+
+def _score(u: Array) -> Array:
+    return -jnp.tanh(0.5 * u)
+
+
+def _quantile(z: Array) -> Array:
+    log_tail = -0.5 * z * z + jnp.log(scaled_tail(jnp.abs(z)))
+    distance = jnp.log1p(-jnp.exp(log_tail)) - log_tail
+    return jnp.sign(z) * distance
+
+
+LOGISTIC = Family(log_bump=_log_bump, factors=_factors, score=_score, quantile=_quantile)
+
+gaussianize, quantile, log_density, log_cdf, log_survival = mixture_functions(LOGISTIC)

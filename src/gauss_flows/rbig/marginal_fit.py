@@ -1,0 +1,211 @@
+"""Fit a one-dimensional Gaussian mixture to every column, in one jitted call."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from gauss_flows.rbig._em import Bins, Mixture, fit_bins
+from gauss_flows.rbig.histograms import Histogram, location_and_spread
+
+_N_COARSE = 64
+# Exponents of the density whose quantiles are starts: 1 puts equal mass in every component, 1/3
+# is how k-means spreads its centres, which reaches further into the tails.
+_START_EXPONENTS = (1.0, 1 / 3)
+_SMALLEST_SCALE = 1e-4
+_SHARE_OF_A_GAP = 0.25
+
+
+class MixtureFit(NamedTuple):
+    """Fitted mixtures of `d` columns and `K` components each, in order of their means.
+
+    The arrays are NumPy's, in float64: the fit is made on standardised values in JAX's precision,
+    and a mean that is 1e6 scales from zero would not survive float32.
+
+    Args:
+        log_weights: Logarithms of the weights, shape `(d, K)`; each row's weights sum to one.
+        means: Means of the components, shape `(d, K)`.
+        log_scales: Logarithms of their standard deviations, shape `(d, K)`.
+        log_likelihood: Mean log-density of the rows in nats, shape `(d,)`, right to second order
+            in the width of a histogram's bins.
+        n_iterations: Number of EM steps taken.
+    """
+
+    log_weights: Float[np.ndarray, "d K"]
+    means: Float[np.ndarray, "d K"]
+    log_scales: Float[np.ndarray, "d K"]
+    log_likelihood: Float[np.ndarray, " d"]
+    n_iterations: int
+
+
+def fit_mixtures(
+    x: Float[ArrayLike, "n d"] | Histogram,
+    n_components: int = 8,
+    *,
+    sample_weight: Float[ArrayLike, " n"] | None = None,
+    n_bins: int = 512,
+    tolerance: float = 1e-5,
+    max_iterations: int = 300,
+) -> MixtureFit:
+    r"""Fit $f_i(x) = \sum_k w_{ik}\, N(x; \mu_{ik}, \sigma_{ik}^2)$ to every column by EM.
+
+    Columns of more than `n_bins` rows are first binned; the bins' weights, means and variances are
+    all that the iterations then see, so that a million rows cost no more than a thousand. Shorter
+    ones are fitted point by point. Values are standardised inside, by median and a robust spread.
+
+    No component gets narrower than 1e-4 spreads, nor, where the column consists of repeated or
+    isolated values, than a quarter of the typical distance between neighbouring values: repeated
+    values give a finite density, never an infinite one. Components that would coincide are set a
+    hundredth of their scale apart, since identical ones could not be told apart by training.
+
+    Args:
+        x: The rows, shape `(n, d)`, or a histogram of them.
+        n_components: Number of components `K` of each column.
+        sample_weight: Non-negative weight of each row, shape `(n,)`; a weight of two counts as the
+            row twice. One each by default; not with a histogram, which has weights of its own.
+        n_bins: Number of bins, a power of two.
+        tolerance: Stop when three steps raise no column's mean log-likelihood by more nats.
+        max_iterations: Most EM steps, in each of the two parts of the climb.
+
+    Returns:
+        The fitted mixtures.
+
+    Raises:
+        ValueError: If `n_components` is below one, `n_bins` no power of two, or the shapes do not
+            fit.
+
+    References:
+        Varadhan and Roland, *Simple and Globally Convergent Methods for Accelerating the
+        Convergence of Any EM Algorithm* (2008), for the extrapolation.
+
+    Example:
+        >>> import numpy as np
+        >>> from gauss_flows.rbig.marginal_fit import fit_mixtures
+        >>> x = np.random.default_rng(0).normal(loc=[0.0, 50.0], size=(4000, 2))
+        >>> fit = fit_mixtures(x, n_components=3)
+        >>> fit.means.shape
+        (2, 3)
+        >>> bool(np.all(np.abs(fit.log_likelihood + 0.5 * np.log(2 * np.pi * np.e)) < 0.05))
+        True
+    """
+    if n_components < 1:
+        raise ValueError(f"Expected n_components >= 1; got {n_components}.")
+    if n_bins < 2 or n_bins & (n_bins - 1):
+        raise ValueError(f"Expected n_bins to be a power of two; got {n_bins}.")
+    if not isinstance(x, Histogram):
+        x = np.asarray(x, np.float64)
+        few = len(x) <= n_bins
+        x = (
+            Histogram.from_points(x, sample_weight)
+            if few
+            else Histogram.from_data(x, n_bins, sample_weight)
+        )
+    elif sample_weight is not None:
+        raise ValueError("Expected no sample_weight with a histogram, which has its own; got one.")
+    location, spread = location_and_spread(x)
+    standard = standardise(x, location, spread)
+    bins = Bins(*(jnp.asarray(part) for part in standard[:3]))
+    starts = tuple(
+        Mixture(*(jnp.asarray(part) for part in _start(standard, n_components, exponent)))
+        for exponent in _START_EXPONENTS
+    )
+    n_coarse = min(_N_COARSE, bins.weights.shape[1])
+    while bins.weights.shape[1] % n_coarse:
+        n_coarse += 1
+    mixture, value, n_iterations = fit_bins(
+        bins, starts, jnp.asarray(_variance_floor(standard)), tolerance, max_iterations, n_coarse
+    )
+    log_weights, means, log_variances = (np.asarray(part, np.float64) for part in mixture)
+    order = np.argsort(means, axis=1, kind="stable")
+    log_weights, means, log_scales = (
+        np.take_along_axis(part, order, axis=1) for part in (log_weights, means, 0.5 * log_variances)
+    )
+    means = _separate(means, log_scales)
+    log_spread = np.log(spread)
+    return MixtureFit(
+        log_weights - np.log(np.exp(log_weights).sum(1, keepdims=True)),
+        location[:, None] + spread[:, None] * means,
+        log_scales + log_spread[:, None],
+        np.asarray(value, np.float64) - log_spread,
+        int(n_iterations),
+    )
+
+
+def standardise(histogram: Histogram, location: np.ndarray, spread: np.ndarray) -> Histogram:
+    """Shift and scale each column's bins, and make its weights sum to one.
+
+    Args:
+        histogram: The histogram.
+        location: What becomes zero, shape `(d,)`.
+        spread: What becomes one, shape `(d,)`.
+
+    Returns:
+        The histogram of `(x - location) / spread`.
+    """
+    weights, means, variances, edges = histogram
+    location, spread = location[:, None], spread[:, None]
+    return Histogram(
+        weights / weights.sum(1, keepdims=True),
+        (means - location) / spread,
+        variances / spread**2,
+        (edges - location) / spread,
+    )
+
+
+def _variance_floor(standard):
+    """Smallest variance of a component, of standardised columns; see `fit_mixtures`."""
+    floor = np.full(len(standard.weights), _SMALLEST_SCALE)
+    for j, (w, mean, variance, _) in enumerate(zip(*standard, strict=True)):
+        filled = w > 0
+        values, where = np.unique(mean[filled], return_inverse=True)
+        mixed = np.bincount(where, (w * variance)[filled]) > 0
+        isolated = np.bincount(where, w[filled] * ~mixed[where])
+        if values.size > 1 and isolated.sum() >= 0.5:
+            gaps = np.diff(values)
+            nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
+            floor[j] = max(floor[j], _SHARE_OF_A_GAP * np.median(nearest[~mixed]))
+    return floor**2
+
+
+def _start(standard, n_components, exponent):
+    """Moments of the cells between the `K`-quantiles of a power of the density."""
+    w, c, v, edges = standard
+    d = len(w)
+    widths = np.diff(np.clip(edges, c[:, :1], c[:, -1:]), axis=1)
+    widths = np.maximum(widths, np.finfo(float).tiny)
+    mass = np.where(w > 0, w**exponent * widths ** (1 - exponent), 0.0)
+    middle = np.cumsum(mass, axis=1) - 0.5 * mass
+    cell = (middle / mass.sum(1, keepdims=True) * n_components).astype(int)
+    cell = np.clip(cell, 0, n_components - 1)
+    flat = (cell + n_components * np.arange(d)[:, None]).ravel()
+
+    def total(values):
+        return np.bincount(flat, values.ravel(), d * n_components).reshape(d, n_components)
+
+    share = total(w)
+    safe = np.maximum(share, np.finfo(float).tiny)
+    centre = total(w * c) / safe
+    variance = total(w * (v + (c - np.take_along_axis(centre, cell, axis=1)) ** 2)) / safe
+    # A cell without data (fewer distinct values than components) starts broad, light and apart.
+    empty = share < 1e-6
+    overall = (w * c).sum(1, keepdims=True)
+    deviation = np.sqrt((w * (v + (c - overall) ** 2)).sum(1, keepdims=True))
+    levels = (np.arange(n_components) + 0.5) / n_components
+    centre = np.where(empty, overall + 4 * deviation * (levels - 0.5), centre)
+    variance = np.where(empty, deviation**2, variance)
+    log_share = np.log(np.maximum(share, 1e-3))
+    log_share -= np.log(np.exp(log_share).sum(1, keepdims=True))
+    # A single value has no variance of its own; a tenth of a cell lets it find its neighbours.
+    smallest = (0.1 * np.maximum(deviation, 1e-3) / n_components) ** 2
+    return log_share, centre, np.log(np.maximum(variance, np.minimum(smallest, 1e-4)))
+
+
+def _separate(means, log_scales):
+    """Move components that coincide apart, by a hundredth of their scale; means are sorted."""
+    close = np.diff(means, axis=1) < 1e-3 * np.exp(log_scales[:, 1:])
+    close &= np.abs(np.diff(log_scales, axis=1)) < 1e-3
+    place_in_run = np.zeros_like(means)
+    for k in range(1, means.shape[1]):
+        place_in_run[:, k] = np.where(close[:, k - 1], place_in_run[:, k - 1] + 1, 0)
+    return means + 0.01 * place_in_run * np.exp(log_scales)

@@ -1,0 +1,221 @@
+"""Maximum-likelihood training of a flow."""
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from flowjax.distributions import AbstractDistribution
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+
+from gauss_flows.training.checkpoint import CheckpointFolder, Progress, describe_run
+from gauss_flows.training.epoch import (
+    Rows,
+    count_batches,
+    deal_rows,
+    split_trainable,
+    start_training,
+)
+from gauss_flows.training.inputs import (
+    check_count,
+    check_optimizer,
+    check_rows,
+    check_settings,
+)
+from gauss_flows.training.loop import Run, train
+from gauss_flows.training.schedule import learning_rates
+from gauss_flows.training.static_optimizer import StaticOptimizer
+
+_PEAK_RATE = 1e-2
+_ADAM = optax.scale_by_adam()
+
+Flow = TypeVar("Flow", bound=AbstractDistribution)
+
+
+class TrainingStoppedWarning(UserWarning):
+    """Training ended early, on a value that is not finite or by the user's hand."""
+
+
+def fit_gaussianization_flow(
+    key: PRNGKeyArray,
+    flow: Flow,
+    x: Float[ArrayLike, "n d"],
+    *,
+    condition: Float[ArrayLike, "n c"] | None = None,
+    sample_weight: Float[ArrayLike, " n"] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    learning_rate: float | Callable | None = None,
+    clip_norm: float | None = 1.0,
+    batch_size: int = 512,
+    max_epochs: int | None = None,
+    max_steps: int | None = None,
+    patience: float | None = None,
+    val_prop: float = 0.1,
+    return_best: bool = True,
+    show_progress: bool = True,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 10,
+    resume: bool = True,
+) -> tuple[Flow, dict[str, Any]]:
+    r"""Train a flow by maximum likelihood, with early stopping on held-out rows.
+
+    $$\min_\theta \; -\sum_i w_i \log p_\theta(x_i) \Big/ \sum_i w_i$$
+
+    Floating arrays of the flow are trained, except those under ``paramax.NonTrainable``.
+    An epoch is one compiled call, which a second fit of the same shapes and settings
+    uses again. It takes every row once: the rows are dealt into ⌈n / batch_size⌉ batches
+    whose sizes differ by at most one row, so that there is no small last batch.
+
+    Args:
+        key: Key of the split and the shuffles.
+        flow: The flow to start from, a flowjax distribution of shape (d,).
+        x: The data, of shape (n, d).
+        condition: The conditioning variables, of shape (n, c), for a conditional flow.
+        sample_weight: Weights of shape (n,), not negative; only their ratios count.
+        optimizer: An optax optimizer. By default adam with a one-cycle schedule.
+        learning_rate: For the default optimizer: the peak of the one-cycle schedule over
+            the steps to come, 1e-2 by default, or an optax schedule, which is a function
+            from the step's number to its rate (``optax.constant_schedule`` for a
+            constant one). Not to be given together with ``optimizer``.
+        clip_norm: Gradients of larger global norm are scaled to this one before any
+            optimizer sees them; None leaves them alone.
+        batch_size: Largest number of rows in a batch; may exceed n.
+        max_epochs: Most epochs to run. By default as many as ``max_steps`` takes, and
+            without that 100, or more where 100 epochs come to fewer than 2000 steps.
+        max_steps: Most optimizer steps to run.
+        patience: Training ends after this many epochs without a new best loss. By
+            default a fifth of ``max_epochs``; ``math.inf`` for never.
+        val_prop: Share of the rows held out, rounded to whole rows. Where that is none,
+            the training rows themselves are evaluated after each epoch, and the best
+            epoch is theirs.
+        return_best: Return the flow of the epoch with the lowest validation loss, the
+            start included, rather than the last one.
+        show_progress: Show a progress bar with both losses, in nats.
+        checkpoint_dir: A folder for checkpoints. One file is replaced there as a whole,
+            so that a run killed at any moment can go on.
+        checkpoint_every: Epochs between checkpoints. The last epoch is always written.
+        resume: Go on from a checkpoint found in ``checkpoint_dir``, to the result that
+            an uninterrupted run gives. Otherwise start again and replace it.
+
+    Returns:
+        The flow, and its history: ``{"train": [...], "val": [...]}``, a loss in nats per
+        epoch, "train" being the mean over the epoch while it ran and "val" the loss of
+        the held-out rows after it (empty without such rows).
+
+        If a loss or a gradient is not finite, or on KeyboardInterrupt, training ends
+        with a ``TrainingStoppedWarning`` that names epoch and step. The history then
+        has a third entry, "stopped", with that message, and the flow returned is the
+        best of the epochs before, or the last of them if ``return_best`` is false.
+
+    Raises:
+        ValueError: If the data does not fit the flow or has a value that is not finite,
+            an option is out of its range, or a checkpoint is damaged or of another run.
+
+    References:
+        Gaussianization Flows, Meng, Song, Song and Ermon, 2020.
+
+    Example:
+        >>> import jax.numpy as jnp, jax.random as jr
+        >>> from flowjax.bijections import Affine
+        >>> from flowjax.distributions import Normal, Transformed
+        >>> flow = Transformed(Normal(jnp.zeros(2)), Affine(jnp.zeros(2), jnp.ones(2)))
+        >>> x = 3.0 + 2.0 * jr.normal(jr.key(0), (500, 2))
+        >>> flow, losses = fit_gaussianization_flow(jr.key(1), flow, x, max_epochs=30, show_progress=False)
+        >>> losses["val"][-1] < losses["val"][0]
+        True
+    """
+    optimizer = check_optimizer(optimizer, learning_rate)
+    check_count("checkpoint_every", checkpoint_every)
+    rows = check_rows(flow, x, condition, sample_weight)
+    split_seed, shuffle_seed = _seeds(key)
+    train_rows, held_out = _split(split_seed, rows, val_prop)
+    settings = check_settings(
+        train_rows.x.shape[0],
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        patience=patience,
+        clip_norm=clip_norm,
+    )
+    if optimizer is None:
+        optimizer = _ADAM
+        # Adam's direction points uphill: the sign is ours to give.
+        rates = -learning_rates(learning_rate or _PEAK_RATE, settings.n_steps)
+    else:
+        rates = np.ones(settings.n_steps, rows.x.dtype)
+    params, static = split_trainable(flow)
+    if not jax.tree.leaves(params):
+        raise ValueError("Expected a flow with arrays to train; got none.")
+    held = StaticOptimizer(optimizer)
+    run = Run(
+        static=static,
+        train=jax.tree.map(jnp.asarray, train_rows),
+        evaluation=_in_batches(held_out or train_rows, batch_size),
+        validates=held_out is not None,
+        seed=shuffle_seed,
+        rates=rates,
+        settings=settings,
+        optimizer=held,
+    )
+    state = start_training(params, held)
+    progress = Progress(state, best=state.params)
+    folder = None
+    if checkpoint_dir is not None:
+        description = describe_run(
+            key=key,
+            data=rows,
+            flow=flow,
+            optimizer=held.describe(),
+            batch_size=batch_size,
+            val_prop=val_prop,
+            clip_norm=clip_norm,
+        )
+        folder = CheckpointFolder(
+            checkpoint_dir, description, rates, settings.n_batches, checkpoint_every
+        )
+        if resume:
+            progress = folder.read(progress)
+    progress, stopped = train(run, progress, folder, show_progress=show_progress)
+    losses: dict[str, Any] = {"train": list(progress.train), "val": list(progress.val)}
+    if stopped is not None:
+        losses["stopped"] = stopped
+        warnings.warn(f"Training stopped: {stopped}", TrainingStoppedWarning, stacklevel=2)
+    params = progress.best if return_best else progress.state.params
+    return eqx.combine(params, static), losses
+
+
+def _seeds(key: PRNGKeyArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two seeds for numpy, for the split and for the shuffles."""
+    if not eqx.is_array(key):
+        raise ValueError(f"Expected a jax random key; got {key!r}.")
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jr.key_data(key)
+    words = np.asarray(key)
+    if words.dtype != np.uint32 or words.ndim != 1:
+        raise ValueError(f"Expected one jax random key; got {key.dtype}{key.shape}.")
+    seed = tuple(int(word) for word in words)
+    return (*seed, 0), (*seed, 1)
+
+
+def _split(seed: tuple[int, ...], rows: Rows, val_prop: float) -> tuple[Rows, Rows | None]:
+    """Training rows and held-out rows, the latter None where the share is under half a row."""
+    if not isinstance(val_prop, int | float) or not 0 <= val_prop < 1:
+        raise ValueError(f"Expected val_prop in [0, 1); got {val_prop!r}.")
+    n_rows = len(rows.x)
+    n_train = max(n_rows - round(val_prop * n_rows), 1)
+    if n_train == n_rows:
+        return rows, None
+    order = np.random.default_rng(seed).permutation(n_rows)
+    return rows.take(order[:n_train]), rows.take(order[n_train:])
+
+
+def _in_batches(rows: Rows, batch_size: int) -> Rows:
+    n_rows = len(rows.x)
+    deal = deal_rows(np.arange(n_rows), count_batches(n_rows, batch_size))
+    return jax.tree.map(jnp.asarray, rows.take(deal.rows).where(deal.present))
