@@ -34,15 +34,19 @@ def check_layer(layer, x, condition=None):
     def inverse(point):
         return layer.inverse_and_log_det(point, condition)
 
-    def with_jacobian(function):
-        def both(point):
-            return *function(point), jax.jacfwd(lambda p: function(p)[0])(point)
+    @jax.jit
+    @jax.vmap
+    def everything(point):
+        z, log_det = forward(point)
+        x_back, log_det_back = inverse(z)
+        jacobians = jax.jacfwd(lambda p: forward(p)[0]), jax.jacfwd(lambda p: inverse(p)[0])
+        return (
+            (z, log_det, jacobians[0](point)),
+            (x_back, log_det_back, jacobians[1](z)),
+            forward(x_back)[0],
+        )
 
-        return jax.jit(jax.vmap(both))
-
-    z, log_det, jacobian = with_jacobian(forward)(x)
-    x_back, log_det_back, jacobian_back = with_jacobian(inverse)(z)
-    z_again, _ = jax.jit(jax.vmap(forward))(x_back)
+    (z, log_det, jacobian), (x_back, log_det_back, jacobian_back), z_again = everything(x)
     for values in (z, log_det, x_back, log_det_back, z_again):
         assert np.all(np.isfinite(values))
         assert values.dtype == x.dtype
@@ -52,8 +56,9 @@ def check_layer(layer, x, condition=None):
     last_place = np.einsum("nij,nj->ni", np.abs(jacobian), 8 * eps * np.abs(x_back))
     bound = np.maximum(tolerance * np.maximum(1, np.abs(z)), last_place)
     assert np.all(np.abs(z_again - z) <= bound)
-    last_place = np.einsum("nij,nj->ni", np.abs(jacobian_back), 8 * eps * np.abs(z))
-    bound = np.maximum(tolerance * np.maximum(1, np.abs(x)), last_place)
+    # What z may be off by, the inverse's slope turns into x.
+    carried = np.einsum("nij,nj->ni", np.abs(jacobian_back), tolerance * np.maximum(1, np.abs(z)))
+    bound = np.maximum(tolerance * np.maximum(1, np.abs(x)), carried)
     assert np.all(np.abs(x_back - x) <= bound)
 
     for value, matrix in ((log_det, jacobian), (log_det_back, jacobian_back)):
@@ -88,20 +93,21 @@ def check_gradients(layer, x, condition=None):
 def check_outliers(layer, far=1e6):
     """A point far out, in any coordinates, has finite values and gradients, and comes back."""
     (n_dims,) = layer.shape
-    condition = None if layer.cond_shape is None else jnp.ones(layer.cond_shape)
-    signs = np.array(np.meshgrid(*[[-far, 0.3, far]] * n_dims)).reshape(n_dims, -1).T
+    condition = None if layer.cond_shape is None else jnp.full(layer.cond_shape, far)
+    corners = np.array(np.meshgrid(*[[-far, 0.3, far]] * n_dims)).reshape(n_dims, -1).T
+    x = jnp.asarray(corners, jnp.zeros(()).dtype)
 
     @eqx.filter_jit
+    @eqx.filter_vmap(in_axes=(None, 0))
     def everything(layer, x):
         z, log_det = layer.transform_and_log_det(x, condition)
-        back, _ = layer.inverse_and_log_det(z, condition)
-        gradients = eqx.filter_grad(loss)(layer, x, condition), jax.grad(loss, 1)(layer, x)
-        return z, log_det, back, gradients
+        back, log_det_back = layer.inverse_and_log_det(z, condition)
+        of_layer = eqx.filter_grad(loss)(layer, x, condition)
+        of_x = jax.grad(lambda point: loss(layer, point, condition))(x)
+        return back, (z, log_det, log_det_back, of_layer, of_x)
 
-    if condition is not None:
-        signs = signs[:0]
-    for row in signs:
-        x = jnp.asarray(row, jnp.zeros(()).dtype)
-        z, log_det, back, gradients = everything(layer, x)
-        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((z, log_det, gradients)))
-        np.testing.assert_allclose(back, x, rtol=2e-5, atol=2e-5 * far**0.5)
+    back, others = everything(layer, x)
+    for leaf in jax.tree.leaves(others):
+        assert np.all(np.isfinite(leaf))
+    tolerance = 1e-3 if x.dtype == jnp.float32 else 1e-9
+    np.testing.assert_allclose(back, x, rtol=tolerance, atol=tolerance)

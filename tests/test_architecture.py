@@ -1,6 +1,7 @@
 """The house's import order, walked by ast: an arrow that points back fails."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +135,34 @@ def test_relative_imports_of_a_package_resolve_from_the_package_itself():
     assert arrow_faults("from ..cli import c", "gauss_flows.rbig", is_package=True)
 
 
+def precision_switches(source: str) -> list[str]:
+    """Find code, examples in docstrings included, that sets the precision of the whole process."""
+    in_code = [
+        f"line {node.lineno}"
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Attribute) and node.attr == "jax_enable_x64")
+        or (isinstance(node, ast.Constant) and str(node.value).lower() == "jax_enable_x64")
+    ]
+    return in_code + re.findall(r"update\(\s*.jax_enable_x64", source)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_no_source_switches_the_precision_of_the_process(path):
-    assert "jax_enable_x64" not in path.read_text(encoding="utf-8").lower()
+    assert not precision_switches(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "jax.config.update('jax_enable_x64', True)",
+        "jax.config.jax_enable_x64 = True",
+        "os.environ['JAX_ENABLE_X64'] = '1'",
+        '"""Example:\n>>> jax.config.update(\'jax_enable_x64\', True)\n"""',
+    ],
+)
+def test_a_precision_switch_is_found(source):
+    assert precision_switches(source)
+
+
+def test_a_precision_of_one_block_or_a_word_of_advice_is_no_switch():
+    assert not precision_switches("with jax.enable_x64(True): 'turn on jax_enable_x64 yourself'")

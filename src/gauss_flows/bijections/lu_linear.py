@@ -94,7 +94,7 @@ class LULinearPermute(AbstractBijection):
             order[[i, j]] = order[[j, i]]
         return eqx.tree_at(
             lambda layer: (layer.factors, layer.permutation, layer.signs),
-            cls(len(values), key=jax.random.key(0)),
+            eqx.filter_eval_shape(lambda: cls(len(values), key=jax.random.key(0))),
             (
                 jnp.asarray(factors, float),
                 jnp.asarray(np.argsort(order), int),

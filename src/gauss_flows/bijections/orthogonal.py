@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from functools import partial
 from typing import Literal, TypeAlias
 
 import equinox as eqx
@@ -107,17 +108,13 @@ class OrthogonalRotation(AbstractRotation):
         self.shape = (n_dims,)
         self.cond_shape = None
         self.method = method
-        n_planes = n_dims * (n_dims - 1) // 2
-        if key is None:
-            self.skew = jnp.zeros(n_planes)
-            signs = jnp.ones(n_dims, jnp.int8)
-        else:
-            skew_key, signs_key = jax.random.split(key)
-            spread = _START_SPREAD[method] / n_dims**0.5
-            self.skew = spread * jax.random.normal(skew_key, (n_planes,))
-            signs = jax.random.rademacher(signs_key, (n_dims,), jnp.int8)
         determinant = -1 if reflect else 1
-        self.signs = signs.at[0].multiply(jnp.prod(signs).astype(jnp.int8) * determinant)
+        if key is None:
+            self.skew = jnp.zeros(n_dims * (n_dims - 1) // 2)
+            self.signs = jnp.asarray([determinant] + [1] * (n_dims - 1), jnp.int8)
+        else:
+            spread = _START_SPREAD[method] / n_dims**0.5
+            self.skew, self.signs = _random_start(key, n_dims, spread, determinant)
 
     @classmethod
     def from_matrix(
@@ -138,9 +135,9 @@ class OrthogonalRotation(AbstractRotation):
         Example:
             >>> import jax.numpy as jnp
             >>> from gauss_flows.bijections import OrthogonalRotation
-            >>> OrthogonalRotation.from_matrix(jnp.array([[0.0, 1.0], [1.0, 0.0]])).matrix
-            Array([[0., 1.],
-                   [1., 0.]], dtype=float32)
+            >>> swap = jnp.array([[0.0, 1.0], [1.0, 0.0]])
+            >>> bool(jnp.allclose(OrthogonalRotation.from_matrix(swap).matrix, swap))
+            True
         """
         target = checked_orthogonal(matrix)
         n_dims = target.shape[0]
@@ -168,6 +165,17 @@ class OrthogonalRotation(AbstractRotation):
 
     def _orthogonal_matrix(self) -> Array:
         return self.matrix
+
+
+@partial(jax.jit, static_argnums=1)
+def _random_start(
+    key: PRNGKeyArray, n_dims: int, spread: float, determinant: int
+) -> tuple[Array, Array]:
+    """Normal entries of A and signs of a given product."""
+    skew_key, signs_key = jax.random.split(key)
+    skew = spread * jax.random.normal(skew_key, (n_dims * (n_dims - 1) // 2,))
+    signs = jax.random.rademacher(signs_key, (n_dims,), int)
+    return skew, signs.at[0].multiply(jnp.prod(signs) * determinant).astype(jnp.int8)
 
 
 def check_n_dims(n_dims: int) -> None:

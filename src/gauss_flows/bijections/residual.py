@@ -206,7 +206,7 @@ def _newton_in_bracket(max_lipschitz: float, z: Array, units: _Units) -> Array:
     # large as the interval was wide. So if Newton halves |r| often enough in a row, the interval
     # halves; if it fails before that, the interval is bisected. That many halvings leave nothing.
     steps_a_halving = 3 + math.ceil(math.log2(2 / (1 - max_lipschitz)))
-    most_steps = steps_a_halving * (int(rounding.nmant) + 8)
+    most_steps = steps_a_halving * (int(rounding.nmant) + 12)
 
     def step(state: _Search) -> _Search:
         x = state.x

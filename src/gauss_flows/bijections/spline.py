@@ -16,7 +16,7 @@ class RQSplineMarginal(AbstractBijection):
 
     As in flowjax `n_bins` counts the inner knots of each spline: n_bins + 1 bins, with n_bins + 1
     widths, n_bins + 1 heights and n_bins + 2 knot derivatives, those of the two ends being the
-    slopes of the tails. Every slope stays within a fixed range by construction.
+    slopes of the tails. Bins and knot derivatives cannot degenerate, whatever the parameters.
 
     Args:
         n_dims: Number of coordinates d.

@@ -19,10 +19,9 @@ MIN_RELATIVE_BIN = 1e-2
 MAX_LOG_DERIVATIVE = 7.0
 """Bound on the absolute log-derivative at a knot (nats)."""
 
-# How far a step of the optimiser moves a bin or a derivative. With these a spline coupling learns
-# fastest at the usual Adam steps of 1e-3 to 1e-2.
-_BIN_GAIN = 1.0
-_DERIVATIVE_GAIN = 1.0
+# How far one unit of a raw parameter moves the logarithm of a bin or of a derivative. Adam moves a
+# parameter by about its learning rate, so this decides what a given rate can do.
+_GAIN = 2.0
 
 
 def n_raw(n_bins: int) -> int:
@@ -145,12 +144,9 @@ def unpack(
         >>> bool(jnp.allclose(x_knots, jnp.array([-3.0, -1.0, 1.0, 3.0]), atol=1e-6))
         True
     """
-    n_intervals = (raw.shape[-1] - 1) // 3
-    if raw.shape[-1] != 3 * n_intervals + 1 or n_intervals < 1:
-        raise ValueError(f"Expected 3 n_bins + 4 raw parameters a spline; got {raw.shape[-1]}.")
-    widths, heights = raw[..., :n_intervals], raw[..., n_intervals : 2 * n_intervals]
+    widths, heights, derivatives = _split(raw)
     x_knots, z_knots = _knots(widths, interval), _knots(heights, interval)
-    return x_knots, z_knots, _log_derivative(raw[..., 2 * n_intervals :])
+    return x_knots, z_knots, _log_derivative(derivatives)
 
 
 def pack(
@@ -186,7 +182,7 @@ def pack(
         [
             _raw_bins(x_knots, interval),
             _raw_bins(z_knots, interval),
-            derivatives / _DERIVATIVE_GAIN,
+            derivatives / _GAIN,
         ],
         axis=-1,
     )
@@ -198,8 +194,7 @@ class _Bins:
     def __init__(self, points: Array, raw: Array, interval: float, axis: int):
         batch = jnp.broadcast_shapes(points.shape, raw.shape[:-1])
         raw = jnp.broadcast_to(raw, (*batch, raw.shape[-1]))
-        n_intervals = (raw.shape[-1] - 1) // 3
-        raw_derivatives = raw[..., 2 * n_intervals :]
+        raw_widths, raw_heights, raw_derivatives = _split(raw)
         below, above = points < -interval, points >= interval
         self.outside = below | above
         self.edge = jnp.where(below, -interval, interval).astype(points.dtype)
@@ -209,8 +204,8 @@ class _Bins:
         # Points outside take part as the edge: no overflow, hence no NaN gradient, in the bins.
         self.inside = jnp.where(self.outside, self.edge, points)
 
-        x_knots = _knots(raw[..., :n_intervals], interval)
-        z_knots = _knots(raw[..., n_intervals : 2 * n_intervals], interval)
+        x_knots = _knots(raw_widths, interval)
+        z_knots = _knots(raw_heights, interval)
         inner = (x_knots, z_knots)[axis][..., 1:-1]
         left = jnp.sum(self.inside[..., None] >= inner, axis=-1, keepdims=True)
 
@@ -235,10 +230,21 @@ def _in_bin(bins: _Bins, xi: Array, rest: Array) -> tuple[Array, Array]:
     return eta, jnp.log(numerator * (slope / denominator) ** 2)
 
 
+def _split(raw: Array) -> tuple[Array, Array, Array]:
+    n_intervals = (raw.shape[-1] - 1) // 3
+    if raw.shape[-1] != 3 * n_intervals + 1 or n_intervals < 1:
+        raise ValueError(f"Expected 3 n_bins + 4 raw parameters a spline; got {raw.shape[-1]}.")
+    return (
+        raw[..., :n_intervals],
+        raw[..., n_intervals : -n_intervals - 1],
+        raw[..., -n_intervals - 1 :],
+    )
+
+
 def _knots(raw: Array, interval: float) -> Array:
     n_intervals = raw.shape[-1]
     floor = MIN_RELATIVE_BIN / n_intervals
-    shares = floor + (1 - MIN_RELATIVE_BIN) * jax.nn.softmax(_BIN_GAIN * raw, axis=-1)
+    shares = floor + (1 - MIN_RELATIVE_BIN) * jax.nn.softmax(_GAIN * raw, axis=-1)
     inner = interval * (2 * jnp.cumsum(shares[..., :-1], axis=-1) - 1)
     end = jnp.full((*raw.shape[:-1], 1), interval, raw.dtype)
     return jnp.concatenate([-end, inner, end], axis=-1)
@@ -248,8 +254,8 @@ def _raw_bins(knots: Array, interval: float) -> Array:
     shares = jnp.diff(knots, axis=-1) / (2 * interval)
     floor = MIN_RELATIVE_BIN / shares.shape[-1]
     logits = jnp.log(shares - floor)
-    return (logits - jnp.mean(logits, axis=-1, keepdims=True)) / _BIN_GAIN
+    return (logits - jnp.mean(logits, axis=-1, keepdims=True)) / _GAIN
 
 
 def _log_derivative(raw: Array) -> Array:
-    return MAX_LOG_DERIVATIVE * jnp.tanh(_DERIVATIVE_GAIN / MAX_LOG_DERIVATIVE * raw)
+    return MAX_LOG_DERIVATIVE * jnp.tanh(_GAIN / MAX_LOG_DERIVATIVE * raw)

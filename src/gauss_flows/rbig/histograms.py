@@ -45,7 +45,7 @@ class Histogram(NamedTuple):
     def from_data(
         cls,
         x: Float[ArrayLike, "n d"],
-        n_bins: int = 512,
+        n_bins: int = 256,
         sample_weight: Float[ArrayLike, " n"] | None = None,
         *,
         edges: Float[ArrayLike, "d M+1"] | None = None,
@@ -142,7 +142,7 @@ class Histogram(NamedTuple):
 
 def bin_edges(
     x: Float[ArrayLike, "n d"],
-    n_bins: int = 512,
+    n_bins: int = 256,
     sample_weight: Float[ArrayLike, " n"] | None = None,
 ) -> Float[np.ndarray, "d n_bins+1"]:
     """Choose edges fine where the data are dense and still fine in the tails.

@@ -44,8 +44,8 @@ def fit_mixtures(
     n_components: int = 8,
     *,
     sample_weight: Float[ArrayLike, " n"] | None = None,
-    n_bins: int = 512,
-    tolerance: float = 1e-5,
+    n_bins: int = 256,
+    tolerance: float = 3e-5,
     max_iterations: int = 300,
 ) -> MixtureFit:
     r"""Fit $f_i(x) = \sum_k w_{ik}\, N(x; \mu_{ik}, \sigma_{ik}^2)$ to every column by EM.

@@ -126,7 +126,8 @@ def fit_gaussianization_flow(
         >>> from flowjax.distributions import Normal, Transformed
         >>> flow = Transformed(Normal(jnp.zeros(2)), Affine(jnp.zeros(2), jnp.ones(2)))
         >>> x = 3.0 + 2.0 * jr.normal(jr.key(0), (500, 2))
-        >>> flow, losses = fit_gaussianization_flow(jr.key(1), flow, x, max_epochs=30, show_progress=False)
+        >>> options = {"max_epochs": 30, "show_progress": False}
+        >>> flow, losses = fit_gaussianization_flow(jr.key(1), flow, x, **options)
         >>> losses["val"][-1] < losses["val"][0]
         True
     """

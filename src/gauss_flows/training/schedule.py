@@ -36,7 +36,7 @@ def one_cycle(n_steps: int, peak: float) -> np.ndarray:
 
     Example:
         >>> one_cycle(4, 1.0).round(3).tolist()
-        [0.395, 0.969, 0.497, 0.031]
+        [0.396, 0.972, 0.556, 0.077]
     """
     time = (np.arange(n_steps) + 0.5) / n_steps
     rising = time / _WARM_UP

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -98,8 +99,9 @@ def _structure(value: Any, above: tuple[int, ...]) -> Hashable:
     if type(value) is dict:
         return "dict", tuple((repr(name), inner(item)) for name, item in value.items())
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        array = np.asarray(value)
-        return "array", str(array.dtype), array.shape, array.tobytes()
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(value) if is_key else value)
+        return "array", str(value.dtype), array.shape, array.tobytes()
     if type(value) is functools.partial:
         return "partial", inner(value.func), inner(value.args), inner(value.keywords)
     if isinstance(value, types.FunctionType) and value.__module__.startswith("optax."):

@@ -1,0 +1,132 @@
+"""From blocks fitted in closed form to flows of every family, and from the table's units to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from flowjax.bijections import AbstractBijection, Chain, Invert
+from flowjax.distributions import Transformed
+from jaxtyping import PRNGKeyArray
+from numpy.typing import NDArray
+
+from gauss_flows.bijections.actnorm import ActNorm
+from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.bijections.householder import HouseholderRotation
+from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
+from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
+from gauss_flows.cli.closed_form import Block, pad
+from gauss_flows.flows.assemble import flow_from_blocks, standard_normal
+from gauss_flows.flows.coupling import affine_coupling_flow, coupling_gaussianization_flow
+from gauss_flows.rbig.constant import with_constant_parameters
+
+# A shift that single precision rounds by more than this share of the scale is kept in double.
+_WORST_ROUNDING = 1e-3
+
+
+def standardiser(x: NDArray[np.float64]) -> ActNorm:
+    """Return the layer that gives every column mean 0 and variance 1, up to rounding.
+
+    Its numbers are held in single precision, as the rest of the flow is, unless a column's mean is
+    so large beside its spread that they would not hold it.
+
+    Args:
+        x: Rows of shape (n, d) without constant columns.
+
+    Returns:
+        The layer.
+    """
+    with jax.enable_x64(True):
+        layer = ActNorm.from_data(x)
+        rounding = np.abs(np.float32(layer.loc) - np.asarray(layer.loc)) * np.exp(-layer.log_scale)
+        narrow = jax.tree.map(
+            lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, layer
+        )
+        fits = np.isfinite(np.asarray(narrow.loc)).all() and rounding.max() < _WORST_ROUNDING
+        return narrow if fits else layer
+
+
+def standardise(layer: ActNorm, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Apply a standardiser to rows in double precision."""
+    return (x - np.float64(layer.loc)) * np.exp(-np.float64(layer.log_scale))
+
+
+def with_standardiser(layer: ActNorm, flow: Transformed) -> Transformed:
+    """Return a flow in the table's units from one in standardised units.
+
+    Args:
+        layer: The standardiser.
+        flow: A flow whose bijection is an inverted chain.
+
+    Returns:
+        The flow; its density includes the standardiser's Jacobian.
+    """
+    chain = flow.bijection.bijection
+    parts = chain.bijections if isinstance(chain, Chain) else (chain,)
+    return Transformed(standard_normal(flow.shape[0]), Invert(Chain([layer, *parts])))
+
+
+def build_flow(
+    key: PRNGKeyArray,
+    family: str,
+    blocks: Sequence[Block],
+    *,
+    n_layers: int | None,
+) -> Transformed:
+    """Build a flow that is what the blocks are, in a form that can be trained.
+
+    The diagonal and the mixture-coupling flow take the blocks over; the spline and the affine
+    coupling flow follow them, and start as the identity up to the order of the coordinates.
+
+    Args:
+        key: Random key of conditioners and permutations.
+        family: One of the command line's families, not `auto`.
+        blocks: The closed-form fit.
+        n_layers: Number of couplings that follow the blocks, where they do.
+
+    Returns:
+        The flow, in standardised units.
+    """
+    n_dims = len(blocks[0].matrix)
+    n_components = max(block.marginals.means.shape[1] for block in blocks)
+    fitted = [
+        (block.matrix, MixtureGaussianCDF.from_mixture(*pad(block.marginals, n_components)))
+        for block in blocks
+    ]
+    if family == "rbig":
+        return flow_from_blocks([(FixedRotation(q), marginal) for q, marginal in fitted])
+    diagonal = [(HouseholderRotation.from_matrix(q), marginal) for q, marginal in fitted]
+    if family == "diagonal":
+        return flow_from_blocks(diagonal)
+    if family == "mixture-coupling":
+        keys = jr.split(key, len(diagonal))
+        return flow_from_blocks(
+            [_coupled(k, *block) for k, block in zip(keys, diagonal, strict=True)]
+        )
+    make = coupling_gaussianization_flow if family == "spline-coupling" else affine_coupling_flow
+    following = make(key, n_dims=n_dims, n_layers=n_layers or 4)
+    chains = [flow_from_blocks(diagonal), following]
+    return Transformed(
+        standard_normal(n_dims), Invert(Chain([one.bijection.bijection for one in chains]))
+    )
+
+
+def _coupled(
+    key: PRNGKeyArray, rotation: HouseholderRotation, marginal: MixtureGaussianCDF
+) -> Sequence[AbstractBijection]:
+    """Split a marginal layer into two couplings that start as its halves."""
+    n_dims, _, n_components = marginal.raw.shape
+    passive = np.arange(n_dims) < n_dims // 2
+
+    def coupling(coupling_key: PRNGKeyArray, mask: NDArray[np.bool_]) -> AbstractBijection:
+        network = MixtureGaussianCDFCoupling(
+            coupling_key, n_dims=n_dims, n_components=n_components, mask=mask
+        )
+        return with_constant_parameters(network, marginal.raw[~mask])
+
+    first, second = jr.split(key)
+    return rotation, coupling(first, passive), coupling(second, ~passive)

@@ -1,0 +1,227 @@
+"""Blocks of rotation and marginals fitted in closed form, their number chosen by held-back rows.
+
+This is RBIG with two freedoms that small tables need: the marginals may come before the first
+rotation (which makes the first two blocks a Gaussian copula), and each column has as many
+components as its BIC supports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.numerics import gaussian_mixture
+from gauss_flows.rbig.marginal_fit import fit_mixtures
+
+Array = NDArray[np.float64]
+
+BIC_COMPONENTS = (1, 2, 3, 5, 8)
+_ROWS_AT_ONCE = 16384
+# A component that is split keeps its variance, and the halves differ so that training can part
+# them: they move by this share of the scale to either side.
+_SPLIT = 0.1
+
+
+class Marginals(NamedTuple):
+    """One mixture for each column: log-weights, means and log-scales, each of shape (d, K)."""
+
+    log_weights: Array
+    means: Array
+    log_scales: Array
+
+
+class Block(NamedTuple):
+    """A rotation, z = matrix @ x, and the marginals after it."""
+
+    matrix: Array
+    marginals: Marginals
+
+
+class Recipe(NamedTuple):
+    """How blocks are fitted.
+
+    Attributes:
+        marginals_first: Whether the first block does not rotate.
+        n_components: Components of each mixture; chosen column by column by BIC when None.
+    """
+
+    marginals_first: bool
+    n_components: int | None
+
+    def __str__(self) -> str:
+        """Return for example `marginals first, components by BIC`."""
+        first = "marginals first" if self.marginals_first else "rotation first"
+        if self.n_components is None:
+            return f"{first}, components by BIC"
+        return f"{first}, {self.n_components} components"
+
+
+class Trial(NamedTuple):
+    """A recipe with a number of blocks, and the log density of rows that it was not fitted to."""
+
+    recipe: Recipe
+    n_blocks: int
+    log_density: Array
+
+
+def grow(x: Array, recipe: Recipe, n_blocks: int) -> list[Block]:
+    """Fit blocks to all the rows.
+
+    Args:
+        x: Rows of shape (n, d).
+        recipe: How.
+        n_blocks: How many.
+
+    Returns:
+        The blocks in data order.
+    """
+    blocks = []
+    for index in range(n_blocks):
+        blocks.append(_next_block(x, index, recipe))
+        x, _ = push(blocks[-1], x)
+    return blocks
+
+
+def try_recipes(
+    x: Array,
+    recipes: Sequence[Recipe],
+    held_back: Sequence[NDArray[np.bool_]],
+    max_blocks: int,
+    *,
+    exactly: bool = False,
+    patience: int = 2,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Trial]:
+    """Score every number of blocks of every recipe on rows that are held back from its fit.
+
+    Args:
+        x: Rows of shape (n, d).
+        recipes: The recipes.
+        held_back: One mask of shape (n,) for each fold; the rows scored are all those in one.
+        max_blocks: The most blocks.
+        exactly: Score that number of blocks alone.
+        patience: Blocks to go on for after the best mean.
+        tell: Called with a line about each recipe.
+
+    Returns:
+        The trials.
+    """
+    trials: list[Trial] = []
+    for recipe in recipes:
+        best, best_mean = 0, -np.inf
+        for n_blocks, log_density in enumerate(_fold_scores(x, recipe, held_back), start=1):
+            if not exactly or n_blocks == max_blocks:
+                trials.append(Trial(recipe, n_blocks, log_density))
+            mean = float(log_density.mean())
+            if mean > best_mean:
+                best, best_mean = n_blocks, mean
+            if n_blocks == max_blocks or (not exactly and n_blocks - best >= patience):
+                break
+        tell(f"{recipe}: {best_mean:.3f} nats on held-back rows with {best} blocks")
+    return trials
+
+
+def _fold_scores(
+    x: Array, recipe: Recipe, held_back: Sequence[NDArray[np.bool_]]
+) -> Iterator[Array]:
+    states = [x] * len(held_back)
+    log_dets = [np.zeros(len(x)) for _ in held_back]
+    index = 0
+    while True:
+        scores = []
+        for fold, held in enumerate(held_back):
+            block = _next_block(states[fold][~held], index, recipe)
+            # All rows in one call, so that every fold and block runs the same compiled code.
+            states[fold], change = push(block, states[fold])
+            log_dets[fold] += change
+            scores.append(log_normal(states[fold][held]) + log_dets[fold][held])
+        yield np.concatenate(scores)
+        index += 1
+
+
+def log_normal(z: Array) -> Array:
+    """Return log φ summed over the columns, shape (n,)."""
+    return -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
+
+
+def push(block: Block, x: Array) -> tuple[Array, Array]:
+    """Send rows through a block.
+
+    Args:
+        block: The block.
+        x: Rows of shape (n, d).
+
+    Returns:
+        The rows after it, shape (n, d), and the log-determinants, shape (n,).
+    """
+    rotated = x @ block.matrix.T
+    z, log_det = np.empty_like(rotated), np.empty(len(x))
+    with jax.enable_x64(True):
+        marginals = [jnp.asarray(part) for part in block.marginals]
+        for start in range(0, len(x), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            z[rows], log_det[rows] = _gaussianize(jnp.asarray(rotated[rows]), *marginals)
+    return z, log_det
+
+
+@jax.jit
+def _gaussianize(x, log_weights, means, log_scales):
+    z, log_det = gaussian_mixture.gaussianize(x, log_weights, means, log_scales)
+    return z, log_det.sum(-1)
+
+
+def _next_block(x: Array, index: int, recipe: Recipe) -> Block:
+    n_dims = x.shape[1]
+    if n_dims == 1 or (index == 0 and recipe.marginals_first):
+        matrix = np.eye(n_dims)
+    else:
+        with jax.enable_x64(True):
+            matrix = np.asarray(FixedRotation.from_data(x).matrix.tree)
+    return Block(matrix, _fit_marginals(x @ matrix.T, recipe.n_components))
+
+
+def _fit_marginals(x: Array, n_components: int | None) -> Marginals:
+    if n_components is not None:
+        return Marginals(*fit_mixtures(x, n_components)[:3])
+    sizes = [size for size in BIC_COMPONENTS if size == 1 or 4 * size <= len(x)]
+    fits = [fit_mixtures(x, size) for size in sizes]
+    cost = np.array([1.5 * size - 0.5 for size in sizes]) * np.log(len(x)) / len(x)
+    choice = np.argmax([fit.log_likelihood for fit in fits] - cost[:, None], axis=0)
+    widest = sizes[choice.max()]
+    padded = [pad(Marginals(*fit[:3]), widest) for fit in fits[: choice.max() + 1]]
+    columns = np.arange(x.shape[1])
+    return Marginals(*(np.stack(parts)[choice, columns] for parts in zip(*padded, strict=True)))
+
+
+def pad(marginals: Marginals, n_components: int) -> Marginals:
+    """Split the heaviest components until there are so many, the mixture all but unchanged.
+
+    Args:
+        marginals: Mixtures of no more components.
+        n_components: How many to have.
+
+    Returns:
+        Mixtures with the same means and variances.
+    """
+    log_weights, means, log_scales = marginals
+    rows = np.arange(len(means))
+    while log_weights.shape[1] < n_components:
+        heaviest = np.argmax(log_weights, axis=1)
+        weight = log_weights[rows, heaviest] - np.log(2)
+        step = _SPLIT * np.exp(log_scales[rows, heaviest])
+        scale = log_scales[rows, heaviest] + 0.5 * np.log1p(-(_SPLIT**2))
+        mean = means[rows, heaviest]
+        log_weights, means, log_scales = log_weights.copy(), means.copy(), log_scales.copy()
+        log_weights[rows, heaviest] = weight
+        means[rows, heaviest] = mean - step
+        log_scales[rows, heaviest] = scale
+        log_weights = np.column_stack([log_weights, weight])
+        means = np.column_stack([means, mean + step])
+        log_scales = np.column_stack([log_scales, scale])
+    return Marginals(log_weights, means, log_scales)

@@ -1,0 +1,104 @@
+"""Asking a flow in double precision, whatever precision it was trained in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from flowjax.distributions import AbstractTransformed
+from numpy.typing import NDArray
+
+from gauss_flows.cli.errors import InputError
+
+_ROWS_AT_ONCE = 16384
+
+_Array = NDArray[np.float64]
+
+
+def log_density(flow: AbstractTransformed, x: _Array) -> _Array:
+    """Compute the log density of rows.
+
+    Args:
+        flow: The flow.
+        x: Rows in its units, shape (n, d).
+
+    Returns:
+        Nats, shape (n,).
+    """
+    return _in_parts(_log_density, flow, x)
+
+
+def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
+    """Push rows forward.
+
+    Args:
+        flow: The flow.
+        x: Rows in its units, shape (n, d).
+
+    Returns:
+        z, shape (n, d).
+    """
+    return _in_parts(_to_latent, flow, x)
+
+
+def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
+    """Draw rows.
+
+    Args:
+        flow: The flow.
+        n: How many.
+        seed: Seed of the draws; the first rows do not depend on `n`.
+
+    Returns:
+        Rows in the flow's units, shape (n, d).
+
+    Raises:
+        InputError: If a row is not finite: a draw beyond what the flow's units can hold.
+    """
+    with jax.enable_x64(True):
+        keys = jr.split(jr.key(seed), -(-n // _ROWS_AT_ONCE))
+        z = np.concatenate([jr.normal(key, (_ROWS_AT_ONCE, *flow.shape)) for key in keys])[:n]
+    x = _in_parts(_to_data, flow, z)
+    if not np.isfinite(x).all():
+        raise InputError("the flow cannot draw rows: one of them is not finite")
+    return x
+
+
+def _in_parts(function: Callable[..., jax.Array], flow: Any, rows: _Array) -> _Array:
+    """Apply a function to many rows, a part at a time, each part of the same shape."""
+    with jax.enable_x64(True):
+        flow = _in_double_precision(flow)
+        size = min(len(rows), _ROWS_AT_ONCE)
+        parts = []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            filled = np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge")
+            parts.append(np.asarray(function(flow, jnp.asarray(filled)))[: len(part)])
+        return np.concatenate(parts)
+
+
+def _in_double_precision(flow: Any) -> Any:
+    def widen(leaf: Any) -> Any:
+        return leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(widen, flow)
+
+
+@eqx.filter_jit
+def _log_density(flow, x):
+    return flow.log_prob(x)
+
+
+@eqx.filter_jit
+def _to_latent(flow, x):
+    return jax.vmap(flow.bijection.inverse)(x)
+
+
+@eqx.filter_jit
+def _to_data(flow, z):
+    return jax.vmap(flow.bijection.transform)(z)

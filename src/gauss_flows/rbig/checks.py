@@ -1,0 +1,218 @@
+"""Faults that only the data show, found once, before anything is fitted."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+# Smallest eigenvalue of the correlation matrix, in units of the rounding of its entries.
+_DEPENDENT = 64 * np.finfo(np.float64).eps
+_NEARLY_DEPENDENT = 1e-8
+_SHOWN = 8
+
+
+def check_table(
+    x: Any, *, n_components: int = 1, name: str = "x"
+) -> Float[np.ndarray, "n_rows n_dims"]:
+    """Check that a density with `n_components` components a coordinate can be fitted to a table.
+
+    Args:
+        x: The table: an array, nested lists or a data frame, whose column names are then used in
+            messages.
+        n_components: Components of each coordinate's mixture.
+        name: What messages call the table.
+
+    Returns:
+        The table in float64, shape (n_rows, n_dims).
+
+    Raises:
+        ValueError: If it is not a table of finite numbers, has fewer rows than components or no
+            more rows than columns, or if a column is constant, repeats another or follows from
+            the others, since no density exists then. Row and column are named.
+
+    Warns:
+        UserWarning: If columns hold whole numbers, which are atoms, or are nearly dependent.
+
+    Example:
+        >>> import numpy as np
+        >>> from gauss_flows.rbig.checks import check_table
+        >>> check_table(np.array([[1.0, 2.0], [np.nan, 0.0], [0.0, 1.0]]))
+        Traceback (most recent call last):
+            ...
+        ValueError: Expected finite values in x; got nan in row 1, column 0.
+    """
+    table = check_finite_table(x, name=name)
+    names = _column_names(x, table.shape[1])
+    n_rows, n_dims = table.shape
+    if n_rows < n_components:
+        raise ValueError(
+            f"Expected at least as many rows in {name} as components, {n_components}; "
+            f"got {n_rows}."
+        )
+    if n_rows <= n_dims:
+        raise ValueError(f"Expected more rows in {name} than its {n_dims} columns; got {n_rows}.")
+    _check_constant(table, names, name)
+    _check_repeated(table, names, name)
+    _check_dependent(table, names, name)
+    _warn_of_whole_numbers(table, names, name)
+    return table
+
+
+def check_finite_table(
+    x: Any, *, n_dims: int | None = None, name: str = "x"
+) -> Float[np.ndarray, "n_rows n_dims"]:
+    """Check that something is a table of finite numbers.
+
+    Args:
+        x: The table.
+        n_dims: Number of columns it must have, if that is known.
+        name: What messages call the table.
+
+    Returns:
+        The table in float64, shape (n_rows, n_dims).
+
+    Raises:
+        ValueError: If it is not, with the row and column.
+    """
+    table = np.asarray(x)
+    if table.ndim != 2:
+        hint = f" For one column write {name}[:, None]." if table.ndim == 1 else ""
+        raise ValueError(
+            f"Expected {name} of shape (n_rows, n_dims); got shape {table.shape}.{hint}"
+        )
+    if table.shape[0] == 0 or table.shape[1] == 0:
+        what = "rows" if table.shape[0] == 0 else "columns"
+        raise ValueError(f"Expected {name} to have {what}; got shape {table.shape}.")
+    if n_dims is not None and table.shape[1] != n_dims:
+        raise ValueError(f"Expected {name} to have {n_dims} columns; got {table.shape[1]}.")
+    names = _column_names(x, table.shape[1])
+    if table.dtype.kind not in "biuf":
+        table = _numbers(table, names, name)
+    table = table.astype(np.float64)
+    faults = ~np.isfinite(table)
+    if faults.any():
+        row, column = np.unravel_index(np.argmax(faults), faults.shape)
+        more = faults.sum() - 1
+        also = f", and {more} more such values" if more else ""
+        raise ValueError(
+            f"Expected finite values in {name}; got {table[row, column]} in row {row}, "
+            f"{names[column]}{also}."
+        )
+    return table
+
+
+def check_weights(
+    sample_weight: Float[ArrayLike, " n_rows"] | None, n_rows: int
+) -> Float[np.ndarray, " n_rows"] | None:
+    """Check the weights of rows.
+
+    Args:
+        sample_weight: Weights, or None.
+        n_rows: Number of rows.
+
+    Returns:
+        The weights in float64, or None.
+
+    Raises:
+        ValueError: If their number is wrong, one is negative or not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape != (n_rows,):
+        raise ValueError(f"Expected sample_weight of shape ({n_rows},); got {weight.shape}.")
+    faults = ~(np.isfinite(weight) & (weight >= 0))
+    if faults.any():
+        row = int(np.argmax(faults))
+        raise ValueError(
+            "Expected sample_weight to be finite and not negative; "
+            f"got {weight[row]} in row {row}."
+        )
+    if not weight.any():
+        raise ValueError("Expected a sample_weight above zero; got none.")
+    return weight
+
+
+def _column_names(x: Any, n_dims: int) -> list[str]:
+    columns = getattr(x, "columns", None)
+    if columns is None or len(columns) != n_dims:
+        return [f"column {j}" for j in range(n_dims)]
+    return [f"column {str(column)!r}" for column in columns]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:_SHOWN])
+    if len(names) > _SHOWN:
+        shown[-1:] = [f"{len(names) - _SHOWN + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _numbers(table: np.ndarray, names: list[str], name: str) -> np.ndarray:
+    """Numbers held as objects; anything else, strings of digits too, is refused."""
+    for (row, column), value in np.ndenumerate(table):
+        if not isinstance(value, int | float | np.number) or isinstance(value, np.complexfloating):
+            raise ValueError(
+                f"Expected real numbers in {name}; got {value!r} in row {row}, {names[column]}."
+            )
+    return table
+
+
+def _check_constant(table, names, name):
+    constant = np.flatnonzero(table.min(0) == table.max(0))
+    if constant.size:
+        raise ValueError(
+            f"Expected columns of {name} that vary; got the same value in every row of "
+            f"{_listed([names[j] for j in constant])}, where no density exists. Leave such "
+            "columns out."
+        )
+
+
+def _check_repeated(table, names, name):
+    first: dict[bytes, str] = {}
+    for label, column in zip(names, table.T, strict=True):
+        # Adding zero makes −0.0 and 0.0 one value.
+        other = first.setdefault((column + 0.0).tobytes(), label)
+        if other != label:
+            raise ValueError(
+                f"Expected columns of {name} that differ; got {label} equal to {other}, so that no "
+                "joint density exists. Leave one of them out."
+            )
+
+
+def _check_dependent(table, names, name):
+    if table.shape[1] == 1:
+        return
+    span = table.max(0) - table.min(0)
+    centred = (table - table.mean(0)) / span
+    centred /= np.sqrt(np.mean(centred**2, axis=0))
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    if variances[0] > _NEARLY_DEPENDENT:
+        return
+    loads = np.abs(axes[:, 0])
+    involved = _listed([names[j] for j in np.flatnonzero(loads > 0.1 * loads.max())])
+    if variances[0] <= _DEPENDENT * len(names):
+        raise ValueError(
+            f"Expected columns of {name} none of which follows from the others; got a linear "
+            f"relation between {involved}, so that no joint density exists. Leave one of them out."
+        )
+    warnings.warn(
+        f"The columns of {name} are nearly dependent: {involved} leave a share of "
+        f"{variances[0]:.0e} of their variance in one direction, which the density will follow.",
+        stacklevel=4,
+    )
+
+
+def _warn_of_whole_numbers(table, names, name):
+    whole = [
+        label
+        for label, column in zip(names, table.T, strict=True)
+        if column[0] % 1 == 0 and np.all(column % 1 == 0)
+    ]
+    if whole:
+        warnings.warn(
+            f"Whole numbers in {name}: the values of {_listed(whole)} are atoms, where a density "
+            "has no limit, so that its likelihood measures the width given to them as well.",
+            stacklevel=4,
+        )

@@ -1,0 +1,148 @@
+"""One RBIG layer: a rotation found in the data, then every marginal made normal."""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
+from gauss_flows.rbig._push import push
+from gauss_flows.rbig.marginal_fit import fit_mixtures
+from gauss_flows.rbig.rotations import DataRotation, choose_rotation
+
+
+class LayerOptions(NamedTuple):
+    """How layers are fitted.
+
+    Args:
+        n_components: Components of each coordinate's mixture.
+        rotation: Name of the rotation, see `choose_rotation`.
+        random_state: Seed of what is random.
+    """
+
+    n_components: int
+    rotation: DataRotation
+    random_state: int
+
+
+class Layer(NamedTuple):
+    """A rotation and the marginal Gaussianization that follows it."""
+
+    rotation: FixedRotation
+    marginal: MixtureGaussianCDF
+
+
+def fit_layer(
+    x: Float[Array, "n d"],
+    options: LayerOptions,
+    *,
+    index: int,
+    sample_weight: Float[np.ndarray, " n"] | None = None,
+    rotation: DataRotation | None = None,
+) -> Layer:
+    """Fit a layer to the rows it is to be applied to.
+
+    Args:
+        x: The rows, shape (n, d).
+        options: How to fit.
+        index: Place of the layer, for the seed of its rotation.
+        sample_weight: Weights of the rows, shape (n,).
+        rotation: Name of the rotation; not to rotate at all by default.
+
+    Returns:
+        The layer. The marginals are fitted to what the rotation really makes of the rows, in
+        their precision.
+    """
+    turn = FixedRotation(np.eye(x.shape[1]))
+    if rotation is not None:
+        seed = int(np.random.SeedSequence([options.random_state, index]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            # Rows that are normal already have no independent components: that is no fault here.
+            warnings.filterwarnings("ignore", message="FastICA did not converge")
+            turn = choose_rotation(
+                rotation, np.asarray(x), random_state=seed, sample_weight=sample_weight
+            )
+    turned, _ = push(turn, x)
+    fit = fit_mixtures(np.asarray(turned), options.n_components, sample_weight=sample_weight)
+    return Layer(turn, MixtureGaussianCDF.from_mixture(*fit[:3]))
+
+
+def apply_layer(
+    layer: Layer, x: Float[Array, "n d"]
+) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+    """Push rows through a layer.
+
+    Args:
+        layer: The layer.
+        x: Rows, shape (n, d).
+
+    Returns:
+        z of shape (n, d) and the log-determinants in nats of shape (n,).
+    """
+    turned, _ = push(layer.rotation, x)
+    return push(layer.marginal, turned)
+
+
+def log_density_under(
+    z: Float[Array, "n d"], log_det: Float[Array, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Log-density of rows whose image under a flow is z.
+
+    Args:
+        z: The image, shape (n, d).
+        log_det: Log-determinant of the map, shape (n,).
+
+    Returns:
+        Nats, shape (n,).
+    """
+    squares = jnp.sum(z**2, axis=1)
+    constant = 0.5 * z.shape[1] * math.log(2 * math.pi)
+    return np.asarray(log_det - 0.5 * squares, np.float64) - constant
+
+
+def row_gains(
+    x: Float[Array, "n d"],
+    z: Float[Array, "n d"],
+    log_det: Float[Array, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Gain in log-density of every row by a layer, over taking its input for normal.
+
+    Args:
+        x: Input of the layer, shape (n, d).
+        z: Its output, shape (n, d).
+        log_det: Its log-determinant, shape (n,).
+
+    Returns:
+        Nats, shape (n,).
+    """
+    return np.asarray(log_det + 0.5 * jnp.sum((x - z) * (x + z), axis=1), np.float64)
+
+
+def first_row_gains(
+    x: Float[Array, "n d"],
+    z: Float[Array, "n d"],
+    log_det: Float[Array, " n"],
+    options: LayerOptions,
+    sample_weight: Float[np.ndarray, " n"] | None = None,
+) -> Float[np.ndarray, " n"]:
+    """Gain in log-density of every row by a layer, over fitting its input's own marginals.
+
+    For the first layer, whose input has any marginals, this is what averages to the drop in total
+    correlation.
+
+    Args:
+        x: Input of the layer, shape (n, d).
+        z: Its output, shape (n, d).
+        log_det: Its log-determinant, shape (n,).
+        options: How to fit.
+        sample_weight: Weights of the rows, shape (n,).
+
+    Returns:
+        Nats, shape (n,).
+    """
+    unturned = fit_layer(x, options, index=0, sample_weight=sample_weight)
+    return log_density_under(z, log_det) - log_density_under(*apply_layer(unturned, x))

@@ -1,0 +1,179 @@
+"""Rotation-based iterative Gaussianization: a flow fitted in closed form, layer by layer."""
+
+import warnings
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig.layers import (
+    Layer,
+    LayerOptions,
+    apply_layer,
+    first_row_gains,
+    fit_layer,
+    log_density_under,
+    row_gains,
+)
+from gauss_flows.rbig.rotations import DataRotation
+from gauss_flows.rbig.stopping import (
+    WINDOW,
+    Gains,
+    is_independent,
+    null_rows,
+    sum_of_gains,
+    total_correlation_drop,
+)
+
+
+class RBIGRecord(NamedTuple):
+    """What each layer achieved.
+
+    Args:
+        total_correlation_drops: Total correlation that each layer of the flow removed, in nats.
+        total_correlation: Their sum: the total correlation of the data, as far as it was removed.
+        validation_log_likelihoods: Mean log-density of the held-out rows in nats after each layer
+            that was fitted, those left out again included; empty without such rows.
+    """
+
+    total_correlation_drops: tuple[Estimate, ...]
+    total_correlation: Estimate
+    validation_log_likelihoods: tuple[float, ...]
+
+
+class RunOptions(NamedTuple):
+    """When to stop and what to keep.
+
+    Args:
+        n_layers: Number of layers, or `"auto"`.
+        max_layers: Most layers to fit.
+        keep_record: Whether drops are wanted where the stopping rule does not need them.
+    """
+
+    n_layers: int | Literal["auto"]
+    max_layers: int
+    keep_record: bool
+
+
+def gaussianize_rows(
+    x: Float[np.ndarray, "n d"],
+    options: LayerOptions,
+    run: RunOptions,
+    *,
+    sample_weight: Float[np.ndarray, " n"] | None = None,
+    validation: Float[np.ndarray, "m d"] | None = None,
+) -> tuple[list[Layer], RBIGRecord | None]:
+    """Fit layers until the stopping rule is met.
+
+    Args:
+        x: Checked rows, shape (n, d).
+        options: How to fit a layer.
+        run: When to stop.
+        sample_weight: Weights of the rows, shape (n,).
+        validation: Rows whose log-density decides when to stop, shape (m, d).
+
+    Returns:
+        The layers in data order, and the record if it was wanted or needed.
+    """
+    automatic = run.n_layers == "auto"
+    by_drop = automatic and validation is None
+    most = run.max_layers if automatic else int(run.n_layers)
+    if automatic and x.shape[1] == 1:
+        most = 1  # nothing to rotate
+    data = _Table(jnp.asarray(x), options, sample_weight)
+    null = held_out = None
+    if by_drop or run.keep_record:
+        rows = null_rows(x.shape[1], sample_weight, len(x), options.random_state)
+        null = _Table(jnp.asarray(rows), options, None)
+    if validation is not None:
+        held_out = _HeldOut(jnp.asarray(validation))
+    layers: list[Layer] = []
+    gains: list[Gains] = []
+    stopped = most == 1
+    for index in range(most):
+        # Without a rotation the first layer leaves the total correlation as it is, so that
+        # independent data need no other.
+        rotation = None if automatic and index == 0 else options.rotation
+        if by_drop and index > 1 and is_independent(gains[-1:], sample_weight):
+            # Principal axes mean nothing where the covariance is the identity: before the rows
+            # are called independent, they are looked at from random directions too.
+            rotation = "random"
+        layer, gained = data.advance(index, rotation, wants_gains=null is not None)
+        layers.append(layer)
+        if null is not None:
+            gains.append(Gains(gained, null.advance(index, rotation, wants_gains=True)[1]))
+        if held_out is not None and held_out.is_past_best(layer):
+            stopped = True
+            break
+        if by_drop and len(gains) > WINDOW and is_independent(gains[-WINDOW:], sample_weight):
+            stopped = True
+            layers = layers[:-WINDOW]
+            break
+    if held_out is not None:
+        layers = layers[: held_out.n_best]
+    if automatic and not stopped:
+        warnings.warn(
+            f"Stopped at max_layers = {most} layers, while the last of them still gained.",
+            stacklevel=4,
+        )
+    likelihoods = () if held_out is None else tuple(held_out.log_likelihoods)
+    return layers, _record(gains[: len(layers)], sample_weight, likelihoods)
+
+
+class _Table:
+    """Rows on their way from data to latent."""
+
+    def __init__(self, x: Array, options: LayerOptions, sample_weight: Any):
+        self.x = x
+        self.options = options
+        self.sample_weight = sample_weight
+
+    def advance(
+        self, index: int, rotation: DataRotation | None, *, wants_gains: bool
+    ) -> tuple[Layer, Float[np.ndarray, " n"]]:
+        """Fit the next layer, move on through it, and say what every row gained."""
+        layer = fit_layer(
+            self.x,
+            self.options,
+            index=index,
+            sample_weight=self.sample_weight,
+            rotation=rotation,
+        )
+        x, (z, log_det) = self.x, apply_layer(layer, self.x)
+        self.x = z
+        if not wants_gains or rotation is None:
+            return layer, np.zeros(len(x))
+        if index == 0:
+            return layer, first_row_gains(x, z, log_det, self.options, self.sample_weight)
+        return layer, row_gains(x, z, log_det)
+
+
+class _HeldOut:
+    """Rows that no layer was fitted to, and their mean log-density after each."""
+
+    def __init__(self, x: Array):
+        self.x = x
+        self.log_det = jnp.zeros(len(x), x.dtype)
+        self.log_likelihoods: list[float] = []
+
+    @property
+    def n_best(self) -> int:
+        """Number of layers after which the log-density was highest."""
+        return int(np.argmax(self.log_likelihoods)) + 1
+
+    def is_past_best(self, layer: Layer) -> bool:
+        """Move on through a layer; whether the best is so many layers ago that it stays."""
+        self.x, change = apply_layer(layer, self.x)
+        self.log_det = self.log_det + change
+        self.log_likelihoods.append(float(log_density_under(self.x, self.log_det).mean()))
+        return len(self.log_likelihoods) - self.n_best >= WINDOW
+
+
+def _record(gains, sample_weight, likelihoods):
+    if not gains:
+        return None
+    drops = tuple(total_correlation_drop(one, sample_weight) for one in gains)
+    total = total_correlation_drop(sum_of_gains(gains), sample_weight)
+    return RBIGRecord(drops, total, likelihoods)
