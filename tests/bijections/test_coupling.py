@@ -20,10 +20,10 @@ from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
 from gauss_flows.bijections.spline_coupling import RQSplineCoupling
 
 LAYERS = {
-    "mixture": (MixtureGaussianCDFCoupling, {"n_components": 3}, 9),
+    "mixture": (MixtureGaussianCDFCoupling, {"n_components": 2}, 6),
     "spline": (RQSplineCoupling, {"n_bins": 4}, 16),
     "affine": (AffineCoupling, {}, 2),
-    "deep_sigmoid": (DeepSigmoidCoupling, {"n_components": 3}, 9),
+    "deep_sigmoid": (DeepSigmoidCoupling, {"n_components": 2}, 6),
 }
 AFFINE = LAYERS["affine"]
 
@@ -35,7 +35,7 @@ def kind(request):
 
 def make(kind, **settings):
     layer, options, _ = kind
-    return layer(jr.key(0), **{"nn_width": 8, "nn_depth": 2, **options, **settings})
+    return layer(jr.key(0), **{"nn_width": 8, "nn_depth": 1, **options, **settings})
 
 
 def points(n_dims, n_rows=40):
@@ -96,8 +96,7 @@ def test_gradients(kind, precision):
 
 
 def test_far_outliers(kind, precision):
-    check_outliers(randomise(make(kind, n_dims=2), jr.key(1)))
-    check_outliers(randomise(make(kind, n_dims=1, cond_dim=1), jr.key(1)))
+    check_outliers(randomise(make(kind, n_dims=2, cond_dim=1), jr.key(1)))
 
 
 @pytest.mark.parametrize(("n_dims", "mask"), [(1, None), (2, None), (3, (False,) * 3)])
@@ -242,8 +241,8 @@ def test_zero_kernel_mixture_coupling_is_the_diagonal_layer(precision):
     conditioner = with_constant_output(start._coupling.conditioner, diagonal.raw)
     coupling = eqx.tree_at(lambda layer: layer._coupling.conditioner, start, conditioner)
     x = points(4)
-    z, log_det = jax.vmap(coupling.transform_and_log_det)(x)
-    expected, expected_log_det = jax.vmap(diagonal.transform_and_log_det)(x[:, 2:])
+    z, log_det = jax.jit(jax.vmap(coupling.transform_and_log_det))(x)
+    expected, expected_log_det = jax.jit(jax.vmap(diagonal.transform_and_log_det))(x[:, 2:])
     last_digits = 16 * np.finfo(precision).eps
     np.testing.assert_allclose(z, np.c_[x[:, :2], expected], rtol=last_digits, atol=last_digits)
     np.testing.assert_allclose(log_det, expected_log_det, rtol=last_digits, atol=last_digits)

@@ -9,7 +9,9 @@ from mpmath import mp, mpf
 from gauss_flows.numerics import gaussian_mixture, logistic_mixture
 
 LIBRARY = {"gaussian": gaussian_mixture, "logistic": logistic_mixture}
-OUTPUTS = ("z", "log_det", "log_density", "log_cdf", "log_survival")
+MAP = ("z", "log_det")
+LOG_PROBABILITIES = ("log_density", "log_cdf", "log_survival")
+OUTPUTS = (*MAP, *LOG_PROBABILITIES)
 REACH = {"float32": 12.0, "float64": 37.0}
 TOLERANCE = {"float32": 5e-6, "float64": 1e-12}
 # Near the median z is a difference of numbers close to one half, each of them rounded, so its
@@ -23,14 +25,17 @@ def cast(mixtures, precision):
     return [jnp.asarray(p[:, None], precision) for p in mixtures]
 
 
-def functions(family):
-    """All the family's maps of x in one, so that they compile once."""
+def functions(family, names=OUTPUTS):
+    """The family's maps of x in one, so that they compile once."""
     library = LIBRARY[family]
 
     def everything(x, *mixture):
-        z, log_det = library.gaussianize(x, *mixture)
-        rest = [getattr(library, name)(x, *mixture) for name in OUTPUTS[2:]]
-        return dict(zip(OUTPUTS, (z, log_det, *rest), strict=True))
+        values = {}
+        if "z" in names:
+            values["z"], values["log_det"] = library.gaussianize(x, *mixture)
+        for name in set(names) - {"z", "log_det"}:
+            values[name] = getattr(library, name)(x, *mixture)
+        return values
 
     return everything
 
@@ -84,125 +89,35 @@ def check_against_reference(family, precision, mixtures, scores, everything=None
     assert max(ratios.values()) <= 1, ratios
 
 
-def with_logits(function):
-    """The function of free logits in place of normalised log-weights."""
-
-    def composed(x, logits, means, log_scales):
-        return function(x, jax.nn.log_softmax(logits), means, log_scales)
-
-    return composed
-
-
-def exact_derivatives(family, x, logits, means, log_scales, step=1e-15):
-    """Central differences to fifty digits in x and every parameter: no formula, no rounding."""
-    arguments = [float(x)] + [float(v) for p in (logits, means, log_scales) for v in p]
-    n = len(logits)
-
-    def at(values):
-        groups = values[1 : 1 + n], values[1 + n : 1 + 2 * n], values[1 + 2 * n :]
-        return reference.evaluate_exact(family, values[0], *groups)
-
-    with mp.workdps(reference.DIGITS):
-        values = [mpf(v) for v in arguments]
-        out = {name: [] for name in OUTPUTS}
-        for i in range(len(values)):
-            h = mpf(step)
-            ahead = at([v + h * (i == j) for j, v in enumerate(values)])
-            behind = at([v - h * (i == j) for j, v in enumerate(values)])
-            for name in OUTPUTS:
-                out[name].append(float((ahead[name] - behind[name]) / (2 * h)))
-    return {name: np.array(v) for name, v in out.items()}
-
-
-def check_derivatives(family, precision, mixture, scores):
-    """Reverse-mode gradients of every output against differences to fifty digits."""
-    tolerance = 10 * TOLERANCE[precision]
-    x = points(family, [p[None] for p in mixture], scores, precision)[0]
-    mixture = [jnp.asarray(p, precision) for p in mixture]
-    jacobian = jax.jacrev(with_logits(functions(family)), argnums=(0, 1, 2, 3))
-    everything = jax.jit(jax.vmap(jacobian, in_axes=(0, None, None, None)))
-    gradients = everything(x, *mixture)
-    z = np.asarray(jax.jit(jax.vmap(functions(family), (0, None, None, None)))(x, *mixture)["z"])
-    for i, point in enumerate(np.asarray(x)):
-        exact = exact_derivatives(family, point, *mixture)
-        # log_det = log f + z²/2 + …: its derivative is the sum of two that may cancel.
-        parts = np.abs(exact["log_density"]), np.abs(z[i] * exact["z"]), np.abs(exact["log_det"])
-        size = {name: np.abs(value) for name, value in exact.items()}
-        size["log_det"] = size["log_density"] = np.maximum.reduce(parts)
-        for name in OUTPUTS:
-            found = np.concatenate([np.ravel(g[i]) for g in gradients[name]]).astype(float)
-            assert np.all(np.isfinite(found)), (name, z[i])
-            # Relative to the largest derivative of its kind: x and means, logits, log-scales.
-            n = len(mixture[0])
-            kinds = np.r_[0, np.full(n, 1), np.full(n, 0), np.full(n, 2)]
-            largest = np.array([size[name][kinds == kind].max() for kind in range(3)])[kinds]
-            error = np.abs(found - exact[name]) / (largest * max(1, z[i] ** 2))
-            assert np.all(error <= tolerance), (name, z[i], found, exact[name])
-
-
-def per_point_gradients(family):
-    """Values and gradients of every output at single points, in x and all parameters."""
-    jacobian = jax.jacrev(with_logits(functions(family)), argnums=(0, 1, 2, 3))
-
-    def both(x, *mixture):
-        return functions(family)(x, *mixture), jacobian(x, *mixture)
-
-    return jax.jit(jax.vmap(jax.vmap(both, (0, None, None, None))))
-
-
-def check_far_out(family, precision, mixtures, far=1e6):
-    """Values and gradients finite at distances of up to a million of the widest scale."""
-    _, means, log_scales = mixtures
-    distance = np.exp(log_scales).max(axis=1, keepdims=True) * np.geomspace(1, far, 7)
-    x = jnp.asarray(np.concatenate([means.max(1, keepdims=True) + distance,
-                                    means.min(1, keepdims=True) - distance], 1), precision)
-    mixture = [jnp.asarray(p, precision) for p in mixtures]
-    values, gradients = per_point_gradients(family)(x, *mixture)
-    for leaf in jax.tree.leaves((values, gradients)):
-        assert leaf.dtype == x.dtype
-        assert np.all(np.isfinite(leaf))
-    # z is monotone and has not saturated.
-    z = np.asarray(values["z"])
-    n = distance.shape[1]
-    assert np.all(np.diff(z[:, :n]) > 0)
-    assert np.all(np.diff(z[:, n:]) < 0)
-
-
-def check_outlier_is_harmless(family, precision, mixture, far=1e6):
-    """A far row neither poisons a batch's parameter gradient nor, weighing nothing, alters it."""
+def check_broadcasting(family, shape, leading, n_components):
+    """Parameters' leading axes broadcast against x as NumPy's do, in both directions."""
     library = LIBRARY[family]
-    mixture = [jnp.asarray(p, precision) for p in mixture]
-    rows = np.random.default_rng(3).normal(size=20)
-    x = jnp.asarray(np.r_[rows, far], precision)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=shape))
+    mixture = [jnp.asarray(rng.normal(size=(*leading, n_components))) for _ in range(3)]
+    mixture[0] = jax.nn.log_softmax(mixture[0])
+    full = np.broadcast_shapes(shape, leading)
+    wide = jnp.broadcast_to(x, full)
+    whole = [jnp.broadcast_to(p, (*full, n_components)) for p in mixture]
+    found, expected = library.gaussianize(x, *mixture), library.gaussianize(wide, *whole)
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == full
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    back = library.quantile(found[0], *mixture)
+    assert back.shape == full
+    np.testing.assert_allclose(back, wide, rtol=1e-3, atol=1e-3)
 
-    @jax.jit
-    def gradient(weights):
-        def loss(*mixture):
-            z, log_det = with_logits(library.gaussianize)(x, *mixture)
-            return jnp.sum(weights * (0.5 * z**2 - log_det))
 
-        return jax.grad(loss, argnums=(0, 1, 2))(*mixture)
-
-    ones = jnp.ones(len(x), precision)
-    whole, alone = gradient(ones), gradient(ones.at[:-1].set(0))
-    rest = gradient(ones.at[-1].set(0))
-    bulk = jax.jit(
-        jax.grad(
-            lambda *m: sum(
-                jnp.sum(s * v)
-                for s, v in zip(
-                    (1.0, -1.0),
-                    (lambda z, d: (0.5 * z**2, d))(*with_logits(library.gaussianize)(x[:-1], *m)),
-                    strict=True,
-                )
-            ),
-            argnums=(0, 1, 2),
-        )
-    )(*mixture)
-    eps = np.finfo(precision).eps
-    for total, far_part, weightless, without in zip(whole, alone, rest, bulk, strict=True):
-        assert np.all(np.isfinite(total))
-        largest = np.max(np.abs(total)) + np.max(np.abs(without))
-        assert np.max(np.abs(total - far_part - without)) <= 64 * eps * largest
-        # A row of weight zero: any infinity or NaN in it would show here.
-        assert np.max(np.abs(weightless - without)) <= 64 * eps * (1 + np.max(np.abs(without)))
+def check_vmap(family, mixture, n_rows, own):
+    """A vmapped batch, with its rows' own parameters or shared ones, equals broadcasting."""
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(n_rows, 2)))
+    batch = (n_rows if own else 1, 2, len(mixture[0]))
+    parameters = [jnp.asarray(p + 0.1 * rng.normal(size=batch)) for p in mixture]
+    parameters[0] = jax.nn.log_softmax(parameters[0])
+    axes = (0, *[0 if own else None] * 3)
+    given = parameters if own else [p[0] for p in parameters]
+    found = jax.jit(jax.vmap(functions(family), axes))(x, *given)
+    expected = jax.jit(functions(family))(x, *parameters)
+    for name in OUTPUTS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)

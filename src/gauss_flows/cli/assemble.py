@@ -1,8 +1,9 @@
-"""From blocks fitted in closed form to flows of every family, and from the table's units to them."""
+"""From blocks fitted in closed form to flows of every family in the table's units."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,7 +20,7 @@ from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.bijections.householder import HouseholderRotation
 from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
 from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
-from gauss_flows.cli.closed_form import Block, pad
+from gauss_flows.cli.closed_form import Block, Marginals, pad
 from gauss_flows.flows.assemble import flow_from_blocks, standard_normal
 from gauss_flows.flows.coupling import affine_coupling_flow, coupling_gaussianization_flow
 from gauss_flows.rbig.constant import with_constant_parameters
@@ -65,7 +66,7 @@ def with_standardiser(layer: ActNorm, flow: Transformed) -> Transformed:
     Returns:
         The flow; its density includes the standardiser's Jacobian.
     """
-    chain = flow.bijection.bijection
+    chain = layers_of(flow)
     parts = chain.bijections if isinstance(chain, Chain) else (chain,)
     return Transformed(standard_normal(flow.shape[0]), Invert(Chain([layer, *parts])))
 
@@ -94,8 +95,7 @@ def build_flow(
     n_dims = len(blocks[0].matrix)
     n_components = max(block.marginals.means.shape[1] for block in blocks)
     fitted = [
-        (block.matrix, MixtureGaussianCDF.from_mixture(*pad(block.marginals, n_components)))
-        for block in blocks
+        (block.matrix, _marginal_layer(pad(block.marginals, n_components))) for block in blocks
     ]
     if family == "rbig":
         return flow_from_blocks([(FixedRotation(q), marginal) for q, marginal in fitted])
@@ -110,9 +110,16 @@ def build_flow(
     make = coupling_gaussianization_flow if family == "spline-coupling" else affine_coupling_flow
     following = make(key, n_dims=n_dims, n_layers=n_layers or 4)
     chains = [flow_from_blocks(diagonal), following]
-    return Transformed(
-        standard_normal(n_dims), Invert(Chain([one.bijection.bijection for one in chains]))
-    )
+    return Transformed(standard_normal(n_dims), Invert(Chain([layers_of(one) for one in chains])))
+
+
+def layers_of(flow: Any) -> AbstractBijection:
+    """Return a flow's chain of layers, from data to latent."""
+    return flow.bijection.bijection
+
+
+def _marginal_layer(marginals: Marginals) -> MixtureGaussianCDF:
+    return MixtureGaussianCDF.from_mixture(*(jnp.asarray(part, float) for part in marginals))
 
 
 def _coupled(

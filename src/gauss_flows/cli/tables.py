@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,11 @@ class Table(NamedTuple):
 
 
 def read_table(
-    source: str, *, columns: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    source: str,
+    *,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    prefer: Sequence[str] | None = None,
 ) -> Table:
     """Read a table of numbers.
 
@@ -45,6 +49,7 @@ def read_table(
         source: A path ending in `.csv`, `.parquet` or `.npy`, or `sklearn:NAME`.
         columns: The columns to keep, by name and in this order; all when None.
         exclude: Columns to leave out.
+        prefer: Columns to keep alone where the table has all of them.
 
     Returns:
         The table; missing entries are NaN.
@@ -53,6 +58,8 @@ def read_table(
         InputError: If it cannot be read, a column is unknown, or one holds no numbers.
     """
     frame = _read(source)
+    if prefer is not None and frame.named and set(prefer) <= set(frame.names):
+        columns = prefer
     chosen = _choose(frame.names, columns, exclude, source)
     values = [_as_numbers(frame.column(i), frame.names[i], source) for i in chosen]
     stacked = np.stack(values, axis=1) if values else np.zeros((0, 0))
@@ -90,7 +97,7 @@ class _Frame(NamedTuple):
     named: bool
 
 
-def _pandas():
+def _pandas() -> Any:
     try:
         import pandas
         import pyarrow  # noqa: F401  (what pandas reads and writes Parquet with)

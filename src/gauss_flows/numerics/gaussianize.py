@@ -1,15 +1,16 @@
 """The Gaussianizing map of a mixture and its inverse, with closed-form derivatives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from gauss_flows.numerics.batching import batch_last
+from gauss_flows.numerics.batching import vmappable
 from gauss_flows.numerics.mixture import Family, evaluate, partials
 from gauss_flows.numerics.mixture_quantile import mixture_quantile
+from gauss_flows.numerics.normal import SQRT_2PI, scaled_tail, standard_normal_log_density
 
 
 class MixtureFunctions(NamedTuple):
@@ -28,27 +29,25 @@ def mixture_functions(family: Family) -> MixtureFunctions:
 
     @jax.custom_jvp
     def gaussianize(x, log_weights, means, log_scales):
-        (z, log_det), _ = value(x, log_weights, means, log_scales)
-        return z, log_det
+        return value(x, log_weights, means, log_scales)
 
     @gaussianize.defjvp
     def _(primals, tangents):
         x, log_weights, means, log_scales = primals
-        dx, dlog_weights, dmeans, dlog_scales = tangents
-        (z, log_det, slope), (share, share_score, weight_effect) = value_and_partials(*primals)
-        # The tangent of (x − μ)/σ, times σ.
-        shift = dx[..., None] - dmeans - (x[..., None] - means) * dlog_scales
-        dz = slope * _sum(share * shift) + _sum(weight_effect * dlog_weights)
-        dlog_density = (
-            _sum(share_score * shift)
-            + _sum(share * (dlog_weights - dlog_scales))
-            - _sum(jnp.exp(log_weights) * dlog_weights)
-        )
+        dx, *parameter_tangents = tangents
+        z, log_det, slope, *derivatives = value_and_partials(*primals)
+        dz, dlog_density = 0.0, -jnp.sum(jnp.exp(log_weights) * tangents[1], axis=-1)
+        for k, (share, share_score, weight_effect) in enumerate(_by_component(derivatives)):
+            dlog_weight, dmean, dlog_scale = (tangent[..., k] for tangent in parameter_tangents)
+            # The tangent of (x − μ)/σ, times σ.
+            shift = dx - dmean - (x - means[..., k]) * dlog_scale
+            dz += slope * share * shift + weight_effect * dlog_weight
+            dlog_density += share_score * shift + share * (dlog_weight - dlog_scale)
         return (z, log_det), (dz, dlog_density + z * dz)
 
     @jax.custom_jvp
     def quantile(z, log_weights, means, log_scales):
-        (x,), _ = root(z, log_weights, means, log_scales)
+        (x,) = root(z, log_weights, means, log_scales)
         return x
 
     @quantile.defjvp
@@ -57,59 +56,80 @@ def mixture_functions(family: Family) -> MixtureFunctions:
         z, log_weights, means, log_scales = primals
         dz, dlog_weights, dmeans, dlog_scales = tangents
         x = quantile(z, log_weights, means, log_scales)
-        (_, _, slope), (share, _, weight_effect) = value_and_partials(
-            x, log_weights, means, log_scales
-        )
+        _, _, slope, *derivatives = value_and_partials(x, log_weights, means, log_scales)
         # Between far modes the quantile jumps and its slope overflows; a derivative that is
         # merely enormous keeps one such point from turning a batch's gradient into NaN.
         slope = jnp.maximum(slope, jnp.sqrt(jnp.finfo(slope.dtype).tiny))
-        moved = _sum(share * (dmeans + (x[..., None] - means) * dlog_scales))
-        dx = (dz - _sum(weight_effect * dlog_weights)) / slope + moved
-        return x, dx
+        moved, raised = 0.0, dz
+        for k, (share, _, weight_effect) in enumerate(_by_component(derivatives)):
+            moved += share * (dmeans[..., k] + (x - means[..., k]) * dlog_scales[..., k])
+            raised -= weight_effect * dlog_weights[..., k]
+        return x, moved + raised / slope
 
-    @jax.jit
-    def log_cdf(x, log_weights, means, log_scales):
-        return log_probabilities(x, log_weights, means, log_scales)[0][0]
+    def differentiable(index: int, rate: Callable[[Array, Array], Array] | None):
+        """One of the log-probabilities; ``rate`` is its derivative in z, given z and itself."""
 
-    @jax.jit
-    def log_survival(x, log_weights, means, log_scales):
-        return log_probabilities(x, log_weights, means, log_scales)[0][1]
+        @jax.custom_jvp
+        def log_probability(x, log_weights, means, log_scales):
+            return log_probabilities(x, log_weights, means, log_scales)[index]
 
-    @jax.jit
-    def log_density(x, log_weights, means, log_scales):
-        return log_probabilities(x, log_weights, means, log_scales)[0][2]
+        @log_probability.defjvp
+        def _(primals, tangents):
+            value = log_probability(*primals)
+            (z, _), (dz, dlog_det) = jax.jvp(gaussianize, primals, tangents)
+            return value, (dlog_det - z * dz if rate is None else rate(z, value) * dz)
 
-    return MixtureFunctions(gaussianize, quantile, log_density, log_cdf, log_survival)
+        return log_probability
+
+    return MixtureFunctions(
+        gaussianize=gaussianize,
+        quantile=quantile,
+        log_density=differentiable(2, None),
+        log_cdf=differentiable(0, _log_cdf_rate),
+        log_survival=differentiable(1, _log_survival_rate),
+    )
 
 
-def _sum(values: Array) -> Array:
-    return jnp.sum(values, axis=-1)
+def _log_cdf_rate(z: Array, log_cdf: Array) -> Array:
+    # φ(z)/Φ(z): in the lower tail through the scaled tail, which meets no e^{−z²/2}.
+    inside = jnp.exp(standard_normal_log_density(z) - log_cdf)
+    return jnp.where(z < 0, 1.0 / (SQRT_2PI * scaled_tail(jnp.abs(z))), inside)
 
 
-def _batched(family: Family):
-    """The evaluations of one family, each with the batch on the last axis under vmap."""
+def _log_survival_rate(z: Array, log_survival: Array) -> Array:
+    return -_log_cdf_rate(-z, log_survival)
 
-    @batch_last
+
+def _by_component(derivatives: list[Array]) -> Iterator[tuple[Array, ...]]:
+    """Three partial derivatives at a time, as `value_and_partials` lists them."""
+    return zip(*[iter(derivatives)] * 3, strict=True)
+
+
+def _batched(family: Family) -> tuple[Callable[..., tuple[Array, ...]], ...]:
+    """The evaluations of one family, ready for `jax.vmap`."""
+
     def value(x, log_weights, means, log_scales):
         at = evaluate(family, x, log_weights, means, log_scales)
-        return (at.z, at.log_det), ()
+        return at.z, at.log_det
 
-    @batch_last
     def value_and_partials(x, log_weights, means, log_scales):
         at = evaluate(family, x, log_weights, means, log_scales)
-        return (at.z, at.log_det, at.slope), tuple(partials(family, at))
+        return at.z, at.log_det, at.slope, *partials(family, at)
 
-    @batch_last
     def log_probabilities(x, log_weights, means, log_scales):
         at = evaluate(family, x, log_weights, means, log_scales)
         rest = jnp.log1p(-jnp.exp(at.log_beyond))
         log_cdf = jnp.where(at.z > 0, rest, at.log_beyond)
         log_survival = jnp.where(at.z > 0, at.log_beyond, rest)
-        return (log_cdf, log_survival, jnp.log(at.total_density) + at.shift), ()
+        return log_cdf, log_survival, jnp.log(at.total_density) + at.shift
 
-    @batch_last
     def root(z, log_weights, means, log_scales):
         x, _ = mixture_quantile(family, z, log_weights, means, log_scales)
-        return (x,), ()
+        return (x,)
 
-    return value, value_and_partials, root, log_probabilities
+    return (
+        vmappable(value, rows_last=True),
+        vmappable(value_and_partials, rows_last=False),
+        vmappable(root, rows_last=True),
+        vmappable(log_probabilities, rows_last=True),
+    )

@@ -14,14 +14,16 @@ Inside this module the components lie on the first axis and batches on the last:
 run over contiguous elements whatever the width of the event.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from gauss_flows.numerics.normal import (
     CENTRAL_HALF_WIDTH,
+    LOG_SQRT_2PI,
     SQRT_2PI,
     central_quantile,
     quantile_from_log_tail,
@@ -75,11 +77,20 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    family: Family, x: Array, log_weights: Array, means: Array, log_scales: Array
+    family: Family,
+    x: Array,
+    log_weights: Array,
+    means: Array,
+    log_scales: Array,
+    *,
+    fast: bool = True,
 ) -> Evaluation:
-    """Evaluate a mixture whose components lie on the parameters' first axis."""
+    """Evaluate a mixture whose components lie on the parameters' first axis.
+
+    Without ``fast`` it runs slower and compiles sooner.
+    """
     n_components = log_weights.shape[0]
-    unrolled = n_components <= _UNROLLED_COMPONENTS
+    unrolled = fast and n_components <= _UNROLLED_COMPONENTS
     parts = range(n_components) if unrolled else (slice(None),)
 
     def total(values: list[Array]) -> Array:
@@ -91,6 +102,8 @@ def evaluate(
     shift = log_bumps[0] if unrolled else jnp.max(log_bumps[0], axis=0)
     for log_bump in log_bumps[1:]:
         shift = jnp.maximum(shift, log_bump)
+    # Held, or the compiler would find the largest anew for every component.
+    shift = jax.lax.optimization_barrier(shift)
 
     components = []
     for k, u, log_bump in zip(parts, us, log_bumps):
@@ -139,10 +152,13 @@ def _assemble(
     far = quantile_from_log_tail(jnp.where(central, -3.0, log_beyond))
     near = central_quantile(jnp.where(central, centre, 0.0))
     z = jnp.where(central, near, jnp.where(centre > 0, far, -far))
-    # φ(z) = beyond / mills(|z|) holds everywhere. Written so, no z²/2 meets another.
+    # φ(z) = beyond / mills(|z|). In the tails it is written so, and no z²/2 meets another.
     mills = SQRT_2PI * scaled_tail(jnp.abs(z))
-    density_ratio = total_density * mills / beyond
-    log_det = jnp.log(density_ratio) + (shift - tail_shift)
+    log_det = jnp.where(
+        central,
+        jnp.log(total_density) + shift + (0.5 * z * z + LOG_SQRT_2PI),
+        jnp.log(total_density * mills / beyond) + (shift - tail_shift),
+    )
     return Evaluation(
         z=z,
         log_det=log_det,
@@ -152,35 +168,31 @@ def _assemble(
         scaled_beyond=beyond,
         tail_shift=tail_shift,
         mills=mills,
-        slope=density_ratio * jnp.exp(shift - tail_shift),
+        slope=jnp.exp(log_det),
         components=components,
     )
 
 
-class Partials(NamedTuple):
-    """Derivatives of z and log f in x and every parameter, components on the first axis."""
+def partials(family: Family, at: Evaluation) -> Iterator[Array]:
+    """The closed-form derivatives, three for each component, each of x's shape.
 
-    share: Array  # each component's share of the density
-    share_score: Array  # share · d log density / dx of that component
-    weight_effect: Array  # dz / d log_weight, for weights that stay normalised
-
-
-def partials(family: Family, at: Evaluation) -> Partials:
-    """The closed-form derivatives, from what the evaluation left."""
+    They are its share of the density; that share times its score, d log density / dx; and
+    dz / d log-weight, for weights that stay normalised. Component by component, because a
+    stack would have to be transposed before it meets the batch again.
+    """
     sign = jnp.where(at.z > 0, -1.0, 1.0)
     scale = jnp.exp(at.shift - at.tail_shift)
-    shares, scores, effects = [], [], []
     for c in at.components:
         share = c.density / at.total_density
         # The mass of this component in the mixture's smaller tail, on that tail's scale.
         same_side = (c.u >= 0) == (at.z > 0)
         mass = jnp.where(same_side, c.tail * scale, c.weight - c.tail * scale)
-        shares.append(share)
-        scores.append(share * family.score(c.u) * c.inverse_scale)
-        effects.append(sign * at.mills * (mass / at.scaled_beyond - c.weight))
-    if len(at.components) == 1 and at.components[0].u.ndim > at.z.ndim:
-        return Partials(shares[0], scores[0], effects[0])
-    return Partials(jnp.stack(shares), jnp.stack(scores), jnp.stack(effects))
+        effect = sign * at.mills * (mass / at.scaled_beyond - c.weight)
+        triple = (share, share * family.score(c.u) * c.inverse_scale, effect)
+        if share.ndim == at.z.ndim:
+            yield from triple
+        else:
+            yield from (part[k] for k in range(share.shape[0]) for part in triple)
 
 
 def log_slope_derivative(family: Family, at: Evaluation) -> Array:

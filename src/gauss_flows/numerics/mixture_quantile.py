@@ -44,9 +44,15 @@ def mixture_quantile(
     if z.ndim and shared and z.shape[-1] >= _TABULATED_BATCH:
         start = _tabulated_start(family, z, *parameters)
     else:
-        quantiles = means + jnp.exp(log_scales) * family.quantile(z)
-        start = jnp.sum(jnp.exp(log_weights) * quantiles, axis=0)
+        start = _mean_quantile(family, z, *parameters)
     return _search(family, z, start, *parameters)
+
+
+def _mean_quantile(
+    family: Family, z: Array, log_weights: Array, means: Array, log_scales: Array
+) -> Array:
+    quantiles = means + jnp.exp(log_scales) * family.quantile(z)
+    return jnp.sum(jnp.exp(log_weights) * quantiles, axis=0)
 
 
 def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
@@ -54,8 +60,8 @@ def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
     spacing = 2.0 * _TABLE_LIMIT / _TABLE_STEPS
     scores = jnp.linspace(-_TABLE_LIMIT, _TABLE_LIMIT, _TABLE_STEPS + 1, dtype=z.dtype)
     scores = jnp.broadcast_to(scores, (*z.shape[:-1], scores.size))
-    x, _ = mixture_quantile(family, scores, *parameters)
-    rise = spacing * jnp.exp(-evaluate(family, x, *parameters).log_det)
+    x, _ = _search(family, scores, _mean_quantile(family, scores, *parameters), *parameters, fast=False)
+    rise = spacing * jnp.exp(-evaluate(family, x, *parameters, fast=False).log_det)
     # An overhanging tangent, at the edge of a gap, would throw the cubic out of its cell.
     step = jnp.diff(x, axis=-1)
     limit = 3.0 * jnp.minimum(
@@ -81,7 +87,14 @@ def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
 
 
 def _search(
-    family: Family, z: Array, start: Array, log_weights: Array, means: Array, log_scales: Array
+    family: Family,
+    z: Array,
+    start: Array,
+    log_weights: Array,
+    means: Array,
+    log_scales: Array,
+    *,
+    fast: bool = True,
 ) -> tuple[Array, Array]:
     quantiles = means + jnp.exp(log_scales) * family.quantile(z)
     lower, upper = jnp.min(quantiles, axis=0), jnp.max(quantiles, axis=0)
@@ -91,7 +104,7 @@ def _search(
 
     def step(search: _Search) -> _Search:
         x = search.x
-        at = evaluate(family, x, log_weights, means, log_scales)
+        at = evaluate(family, x, log_weights, means, log_scales, fast=fast)
         g = at.z - z
         # A point is accepted on the residual that was seen there, never on one foreseen:
         # a narrow component may hide ahead. Half an ulp of x may be all that can be had.

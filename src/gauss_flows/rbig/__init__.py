@@ -6,6 +6,7 @@ from gauss_flows.rbig.histograms import Histogram, bin_edges
 from gauss_flows.rbig.loop import RBIGRecord
 from gauss_flows.rbig.marginal_fit import MixtureFit, fit_mixtures
 from gauss_flows.rbig.rotations import choose_rotation, sliced_directions
+from gauss_flows.rbig.warm_start import warm_start
 
 __all__ = [
     "Histogram",
@@ -19,4 +20,5 @@ __all__ = [
     "marginal_entropy",
     "negentropy",
     "sliced_directions",
+    "warm_start",
 ]

@@ -39,7 +39,7 @@ class _State(NamedTuple):
 @partial(jax.jit, static_argnames="n_coarse")
 def fit_bins(
     bins: Bins,
-    starts: tuple[Mixture, ...],
+    starts: Mixture,
     floor: Float[Array, " d"],
     tolerance: float,
     max_iterations: int,
@@ -49,7 +49,7 @@ def fit_bins(
 
     Args:
         bins: The histogram.
-        starts: Mixtures to start from.
+        starts: Mixtures to start from, those of one start after those of another.
         floor: Smallest variance of a component, shape `(d,)`.
         tolerance: Stop when three steps raise no column's log-likelihood by more nats than this.
         max_iterations: Most EM steps in either part.
@@ -58,11 +58,13 @@ def fit_bins(
     Returns:
         The mixture, its mean log-likelihood in nats of shape `(d,)`, and the steps taken.
     """
-    d, n_starts = bins.weights.shape[0], len(starts)
+    d = bins.weights.shape[0]
+    n_starts = starts.means.shape[0] // d
     # The first part only has to choose a basin, for which single precision is plenty.
     rough = _tile(jax.tree.map(_single, _merge_neighbours(bins, n_coarse)), n_starts)
-    stacked = jax.tree.map(lambda *parts: _single(jnp.concatenate(parts)), *starts)
-    first = _climb(rough, stacked, _single(jnp.tile(floor, n_starts)), 10 * tolerance, max_iterations)
+    rough_floor = _single(jnp.tile(floor, n_starts))
+    starts = jax.tree.map(_single, starts)
+    first = _climb(rough, starts, rough_floor, 10 * tolerance, max_iterations)
     best = jnp.argmax(first.value.reshape(n_starts, d), axis=0), jnp.arange(d)
     chosen = jax.tree.map(lambda part: part.reshape(n_starts, d, -1)[best], first.mixture)
     chosen = jax.tree.map(lambda part: part.astype(bins.means.dtype), chosen)

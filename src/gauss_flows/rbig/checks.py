@@ -14,7 +14,7 @@ _SHOWN = 8
 
 
 def check_table(
-    x: Any, *, n_components: int = 1, name: str = "x"
+    x: Any, *, n_components: int = 1, n_dims: int | None = None, name: str = "x"
 ) -> Float[np.ndarray, "n_rows n_dims"]:
     """Check that a density with `n_components` components a coordinate can be fitted to a table.
 
@@ -22,6 +22,7 @@ def check_table(
         x: The table: an array, nested lists or a data frame, whose column names are then used in
             messages.
         n_components: Components of each coordinate's mixture.
+        n_dims: Number of columns it must have, if that is known.
         name: What messages call the table.
 
     Returns:
@@ -43,9 +44,9 @@ def check_table(
             ...
         ValueError: Expected finite values in x; got nan in row 1, column 0.
     """
-    table = check_finite_table(x, name=name)
-    names = _column_names(x, table.shape[1])
+    table = check_finite_table(x, n_dims=n_dims, name=name)
     n_rows, n_dims = table.shape
+    names = _column_names(x, n_dims)
     if n_rows < n_components:
         raise ValueError(
             f"Expected at least as many rows in {name} as components, {n_components}; "

@@ -61,35 +61,36 @@ class Histogram(NamedTuple):
         Returns:
             The histogram, in float64.
         """
-        columns, cumulative, weight = _sorted_columns(x, sample_weight)
+        columns, weight = _sorted_columns(x, sample_weight)
         if edges is None:
-            edges = _edges_of_sorted(columns, cumulative, n_bins)
+            edges = _edges_of_sorted(columns, weight, n_bins)
         edges = np.asarray(edges, np.float64)
-        if edges.ndim != 2 or edges.shape[0] != len(columns) or edges.shape[1] < 2:
-            raise ValueError(
-                f"Expected edges of shape ({len(columns)}, n_bins + 1); got {edges.shape}."
-            )
-        n_bins = edges.shape[1] - 1
-        totals = np.zeros((len(columns), n_bins))
-        means = np.zeros_like(totals)
-        variances = np.zeros_like(totals)
+        d, n = columns.shape
+        if edges.ndim != 2 or edges.shape[0] != d or edges.shape[1] < 2:
+            raise ValueError(f"Expected edges of shape ({d}, n_bins + 1); got {edges.shape}.")
+        bounds = np.empty(edges.shape, int)
         for j, column in enumerate(columns):
-            w = None if weight is None else weight[j]
-            bounds = np.searchsorted(column, edges[j, 1:-1])
-            bounds = np.concatenate([[0], bounds, [column.size]])
-            counts = np.diff(bounds)
-            filled = counts > 0
-            starts, counts = bounds[:-1][filled], counts[filled]
-            total = counts if w is None else np.add.reduceat(w, starts)
-            scale = np.maximum(total, np.finfo(float).tiny)
-            mean = np.add.reduceat(column if w is None else w * column, starts) / scale
-            deviation = column - np.repeat(mean, counts)
-            square = deviation * deviation
-            variance = np.add.reduceat(square if w is None else w * square, starts) / scale
-            totals[j, filled], means[j, filled], variances[j, filled] = total, mean, variance
-            # An empty bin needs a harmless place: that of the filled bin before it.
-            last = np.maximum.accumulate(np.where(filled, np.arange(n_bins), filled.argmax()))
-            means[j] = means[j, last]
+            bounds[j] = np.searchsorted(column, edges[j])
+        bounds[:, 0], bounds[:, -1] = 0, n
+        counts = np.diff(bounds)
+        filled = counts > 0
+        # All columns one after the other: every run of equal bins is one segment.
+        values, starts = columns.ravel(), (bounds[:, :-1] + n * np.arange(d)[:, None])[filled]
+        totals = np.zeros(counts.shape)
+        totals[filled] = counts[filled] if weight is None else np.add.reduceat(weight.ravel(), starts)
+        scale = np.maximum(totals[filled], np.finfo(float).tiny)
+        weighted = values if weight is None else weight.ravel() * values
+        mean = np.add.reduceat(weighted, starts) / scale
+        squares = values - np.repeat(mean, counts[filled])
+        squares *= squares
+        if weight is not None:
+            squares *= weight.ravel()
+        means, variances = np.zeros(counts.shape), np.zeros(counts.shape)
+        means[filled] = mean
+        variances[filled] = np.add.reduceat(squares, starts) / scale
+        # An empty bin needs a harmless place: that of the filled bin before it.
+        places = np.where(filled, np.arange(counts.shape[1]), filled.argmax(1)[:, None])
+        means = np.take_along_axis(means, np.maximum.accumulate(places, axis=1), axis=1)
         return cls(totals, means, variances, edges)
 
     @classmethod
@@ -105,7 +106,7 @@ class Histogram(NamedTuple):
         Returns:
             The histogram, in float64, of variance zero and padded with bins of weight zero.
         """
-        columns, _, weight = _sorted_columns(x, sample_weight)
+        columns, weight = _sorted_columns(x, sample_weight)
         n = columns.shape[1]
         padding = ((0, 0), (0, (1 << (n - 1).bit_length()) - n))
         totals = np.pad(np.ones_like(columns) if weight is None else weight, padding)
@@ -159,8 +160,7 @@ def bin_edges(
     Returns:
         Increasing edges with infinite ends, shape `(d, n_bins + 1)`.
     """
-    columns, cumulative, _ = _sorted_columns(x, sample_weight)
-    return _edges_of_sorted(columns, cumulative, n_bins)
+    return _edges_of_sorted(*_sorted_columns(x, sample_weight), n_bins)
 
 
 def location_and_spread(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
@@ -176,62 +176,65 @@ def location_and_spread(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Location and spread, each of shape `(d,)`; the spread is positive.
     """
-    location, spread = [], []
-    for w, mean, variance in zip(*histogram[:3], strict=True):
-        place, width = _location_and_spread(mean, np.cumsum(w))
-        if width <= 0:
-            total = np.maximum(w.sum(), np.finfo(float).tiny)
-            centre = (w * mean).sum() / total
-            width = np.sqrt((w * (variance + (mean - centre) ** 2)).sum() / total)
-        location.append(place)
-        spread.append(width if width > 0 else 1.0)
-    return np.array(location), np.array(spread)
+    w, mean, variance, _ = histogram
+    location, spread = _location_and_spread(mean, w)
+    total = np.maximum(w.sum(1), np.finfo(float).tiny)
+    centre = (w * mean).sum(1) / total
+    deviation = np.sqrt((w * (variance + (mean - centre[:, None]) ** 2)).sum(1) / total)
+    spread = np.where(spread > 0, spread, deviation)
+    return location, np.where(spread > 0, spread, 1.0)
 
 
 def _sorted_columns(x, sample_weight):
-    """Sorted columns (d, n), cumulative weights (d, n) or (n,), weights in that order or None."""
+    """Sorted columns (d, n), and the weights in their order, or None."""
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or x.shape[0] == 0:
         raise ValueError(f"Expected data of shape (n, d) with n >= 1; got {x.shape}.")
+    columns = np.array(x.T, order="C")
     if sample_weight is None:
-        columns = np.sort(x.T, axis=1)
-        return columns, np.arange(1.0, x.shape[0] + 1)[None], None
+        columns.sort(axis=1)
+        return columns, None
     weight = np.asarray(sample_weight, np.float64)
     if weight.shape != x.shape[:1]:
         raise ValueError(f"Expected sample_weight of shape {x.shape[:1]}; got {weight.shape}.")
-    order = np.argsort(x.T, axis=1, kind="stable")
-    weight = weight[order]
-    return np.take_along_axis(x.T, order, axis=1), np.cumsum(weight, axis=1), weight
+    order = np.argsort(columns, axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1), weight[order]
 
 
-def _weighted_quantiles(values, cumulative, levels):
-    """Smallest of the sorted values with at least that share of the weight."""
-    rank = np.searchsorted(cumulative, levels * cumulative[-1] * (1 - 1e-12))
-    return values[np.minimum(rank, values.size - 1)]
+def _quantiles(values, weight, levels):
+    """Smallest of each column's sorted values with at least that share of the weight (d, levels)."""
+    last = values.shape[1] - 1
+    if weight is None:
+        rank = np.ceil(levels * (last + 1) * (1 - 1e-12)).astype(int) - 1
+        return values[:, np.clip(rank, 0, last)]
+    rank = np.empty((len(values), levels.size), int)
+    for j, cumulative in enumerate(np.cumsum(weight, axis=1)):
+        rank[j] = np.searchsorted(cumulative, levels * cumulative[-1] * (1 - 1e-12))
+    return np.take_along_axis(values, np.minimum(rank, last), axis=1)
 
 
-def _location_and_spread(values, cumulative):
+def _location_and_spread(values, weight):
     levels = (np.arange(_SPACINGS) + 0.5) / _SPACINGS
-    quantiles = _weighted_quantiles(values, cumulative, levels)
-    location = _weighted_quantiles(values, cumulative, np.array([0.5]))[0]
-    return location, _SPACINGS * np.median(np.diff(quantiles))
+    quantiles = _quantiles(values, weight, np.append(levels, 0.5))
+    return quantiles[:, -1], _SPACINGS * np.median(np.diff(quantiles[:, :-1]), axis=1)
 
 
-def _edges_of_sorted(columns, cumulative, n_bins):
+def _edges_of_sorted(columns, weight, n_bins):
     if n_bins < 2:
         raise ValueError(f"Expected n_bins >= 2; got {n_bins}.")
-    edges = np.empty((len(columns), n_bins + 1))
     n_even = (n_bins - 1) // 2
     levels = np.arange(1, n_bins - n_even) / (n_bins - n_even)
-    for j, column in enumerate(columns):
-        total = cumulative[j % len(cumulative)]
-        location, spread = _location_and_spread(column, total)
-        spread = spread if spread > 0 else column[-1] - column[0]
-        ends = np.arcsinh((column[[0, -1]] - location) / (spread if spread > 0 else 1.0))
-        even = location + spread * np.sinh(np.linspace(*ends, n_even + 2)[1:-1])
-        inner = np.sort(np.concatenate([_weighted_quantiles(column, total, levels), even]))
-        # The second of two equal edges moves up by one unit in the last place: the repeated value
-        # then has a bin of its own and is not mixed with what follows it.
-        inner = np.where(np.diff(inner, prepend=-np.inf) > 0, inner, np.nextafter(inner, np.inf))
-        edges[j] = np.concatenate([[-np.inf], inner, [np.inf]])
-    return edges
+    location, spread = (part[:, None] for part in _location_and_spread(columns, weight))
+    low, high = columns[:, :1], columns[:, -1:]
+    spread = np.where(spread > 0, spread, high - low)
+    spread = np.where(spread > 0, spread, 1.0)
+    start, stop = (np.arcsinh((end - location) / spread) for end in (low, high))
+    even = location + spread * np.sinh(np.linspace(start, stop, n_even + 2, axis=1)[:, 1:-1, 0])
+    inner = np.sort(np.concatenate([_quantiles(columns, weight, levels), even], axis=1), axis=1)
+    # The second of two equal edges moves up by one unit in the last place: the repeated value then
+    # has a bin of its own and is not mixed with what follows it.
+    repeated = np.diff(inner, prepend=-np.inf, axis=1) <= 0
+    inner = np.where(repeated, np.nextafter(inner, np.inf), inner)
+    infinite = np.full((len(columns), 1), np.inf)
+    return np.concatenate([-infinite, inner, infinite], axis=1)
+

@@ -4,6 +4,7 @@ import math
 import warnings
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -36,6 +37,10 @@ class Layer(NamedTuple):
     marginal: MixtureGaussianCDF
 
 
+# Jitted, since the handful of small steps would each cost a call.
+_marginal = eqx.filter_jit(MixtureGaussianCDF.from_mixture)
+
+
 def fit_layer(
     x: Float[Array, "n d"],
     options: LayerOptions,
@@ -43,7 +48,7 @@ def fit_layer(
     index: int,
     sample_weight: Float[np.ndarray, " n"] | None = None,
     rotation: DataRotation | None = None,
-) -> Layer:
+) -> tuple[Layer, Float[Array, "n d"]]:
     """Fit a layer to the rows it is to be applied to.
 
     Args:
@@ -54,8 +59,8 @@ def fit_layer(
         rotation: Name of the rotation; not to rotate at all by default.
 
     Returns:
-        The layer. The marginals are fitted to what the rotation really makes of the rows, in
-        their precision.
+        The layer, and the rows after its rotation, shape (n, d). The marginals are fitted to what
+        the rotation really makes of the rows, in their precision.
     """
     turn = FixedRotation(np.eye(x.shape[1]))
     if rotation is not None:
@@ -68,7 +73,7 @@ def fit_layer(
             )
     turned, _ = push(turn, x)
     fit = fit_mixtures(np.asarray(turned), options.n_components, sample_weight=sample_weight)
-    return Layer(turn, MixtureGaussianCDF.from_mixture(*fit[:3]))
+    return Layer(turn, _marginal(*fit[:3])), turned
 
 
 def apply_layer(
@@ -144,5 +149,5 @@ def first_row_gains(
     Returns:
         Nats, shape (n,).
     """
-    unturned = fit_layer(x, options, index=0, sample_weight=sample_weight)
-    return log_density_under(z, log_det) - log_density_under(*apply_layer(unturned, x))
+    unturned, same = fit_layer(x, options, index=0, sample_weight=sample_weight)
+    return log_density_under(z, log_det) - log_density_under(*push(unturned.marginal, same))

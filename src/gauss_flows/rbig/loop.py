@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig._push import push
 from gauss_flows.rbig.layers import (
     Layer,
     LayerOptions,
@@ -33,7 +34,9 @@ class RBIGRecord(NamedTuple):
 
     Args:
         total_correlation_drops: Total correlation that each layer of the flow removed, in nats.
-        total_correlation: Their sum: the total correlation of the data, as far as it was removed.
+        total_correlation: The total correlation of the data as far as it was found, in nats: the
+            sum over all layers that were fitted. Those that were left out again because they
+            removed nothing beyond its error are in it, for that error's sake.
         validation_log_likelihoods: Mean log-density of the held-out rows in nats after each layer
             that was fitted, those left out again included; empty without such rows.
     """
@@ -119,14 +122,15 @@ def gaussianize_rows(
             stacklevel=4,
         )
     likelihoods = () if held_out is None else tuple(held_out.log_likelihoods)
-    return layers, _record(gains[: len(layers)], sample_weight, likelihoods)
+    return layers, _record(gains, len(layers), sample_weight, likelihoods)
 
 
 class _Table:
     """Rows on their way from data to latent."""
 
     def __init__(self, x: Array, options: LayerOptions, sample_weight: Any):
-        self.x = x
+        self.turned = x
+        self.marginal = None
         self.options = options
         self.sample_weight = sample_weight
 
@@ -134,20 +138,30 @@ class _Table:
         self, index: int, rotation: DataRotation | None, *, wants_gains: bool
     ) -> tuple[Layer, Float[np.ndarray, " n"]]:
         """Fit the next layer, move on through it, and say what every row gained."""
-        layer = fit_layer(
-            self.x,
+        x, _ = self.move_on()
+        layer, self.turned = fit_layer(
+            x,
             self.options,
             index=index,
             sample_weight=self.sample_weight,
             rotation=rotation,
         )
-        x, (z, log_det) = self.x, apply_layer(layer, self.x)
-        self.x = z
+        self.marginal = layer.marginal
         if not wants_gains or rotation is None:
             return layer, np.zeros(len(x))
+        z, log_det = self.move_on()
         if index == 0:
             return layer, first_row_gains(x, z, log_det, self.options, self.sample_weight)
         return layer, row_gains(x, z, log_det)
+
+
+    def move_on(self) -> tuple[Array, Array | None]:
+        """Push the rows through the marginals fitted last, unless that is done already."""
+        log_det = None
+        if self.marginal is not None:
+            self.turned, log_det = push(self.marginal, self.turned)
+            self.marginal = None
+        return self.turned, log_det
 
 
 class _HeldOut:
@@ -171,9 +185,9 @@ class _HeldOut:
         return len(self.log_likelihoods) - self.n_best >= WINDOW
 
 
-def _record(gains, sample_weight, likelihoods):
+def _record(gains, n_layers, sample_weight, likelihoods):
     if not gains:
         return None
-    drops = tuple(total_correlation_drop(one, sample_weight) for one in gains)
+    drops = tuple(total_correlation_drop(one, sample_weight) for one in gains[:n_layers])
     total = total_correlation_drop(sum_of_gains(gains), sample_weight)
     return RBIGRecord(drops, total, likelihoods)

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
@@ -105,16 +104,15 @@ def fit_mixtures(
         raise ValueError("Expected no sample_weight with a histogram, which has its own; got one.")
     location, spread = location_and_spread(x)
     standard = standardise(x, location, spread)
-    bins = Bins(*(jnp.asarray(part) for part in standard[:3]))
-    starts = tuple(
-        Mixture(*(jnp.asarray(part) for part in _start(standard, n_components, exponent)))
-        for exponent in _START_EXPONENTS
-    )
-    n_coarse = min(_N_COARSE, bins.weights.shape[1])
-    while bins.weights.shape[1] % n_coarse:
-        n_coarse += 1
+    starts = [_start(standard, n_components, exponent) for exponent in _START_EXPONENTS]
+    # NumPy arrays go in as they are: JAX takes them in its own precision.
     mixture, value, n_iterations = fit_bins(
-        bins, starts, jnp.asarray(_variance_floor(standard)), tolerance, max_iterations, n_coarse
+        Bins(*standard[:3]),
+        Mixture(*(np.concatenate(parts) for parts in zip(*starts, strict=True))),
+        _variance_floor(standard),
+        tolerance,
+        max_iterations,
+        n_coarse=_coarse_size(standard.weights.shape[1]),
     )
     log_weights, means, log_variances = (np.asarray(part, np.float64) for part in mixture)
     order = np.argsort(means, axis=1, kind="stable")
@@ -156,7 +154,9 @@ def standardise(histogram: Histogram, location: np.ndarray, spread: np.ndarray) 
 def _variance_floor(standard):
     """Smallest variance of a component, of standardised columns; see `fit_mixtures`."""
     floor = np.full(len(standard.weights), _SMALLEST_SCALE)
-    for j, (w, mean, variance, _) in enumerate(zip(*standard, strict=True)):
+    single = standard.variances <= 0
+    for j in np.flatnonzero((standard.weights * single).sum(1) >= 0.5):
+        w, mean, variance = (part[j] for part in standard[:3])
         filled = w > 0
         values, where = np.unique(mean[filled], return_inverse=True)
         mixed = np.bincount(where, (w * variance)[filled]) > 0
@@ -166,6 +166,14 @@ def _variance_floor(standard):
             nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
             floor[j] = max(floor[j], _SHARE_OF_A_GAP * np.median(nearest[~mixed]))
     return floor**2
+
+
+def _coarse_size(n_bins):
+    """The number of merged bins: a divisor of the number of bins."""
+    size = min(_N_COARSE, n_bins)
+    while n_bins % size:
+        size += 1
+    return size
 
 
 def _start(standard, n_components, exponent):

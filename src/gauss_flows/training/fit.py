@@ -147,7 +147,8 @@ def fit_gaussianization_flow(
     if optimizer is None:
         optimizer = _ADAM
         # Adam's direction points uphill: the sign is ours to give.
-        rates = -learning_rates(learning_rate or _PEAK_RATE, settings.n_steps)
+        peak = _PEAK_RATE if learning_rate is None else learning_rate
+        rates = -learning_rates(peak, settings.n_steps)
     else:
         rates = np.ones(settings.n_steps, rows.x.dtype)
     params, static = split_trainable(flow)

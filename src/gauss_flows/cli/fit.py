@@ -1,0 +1,187 @@
+"""`gauss-flows fit`: fit a flow to a table, compare it with baselines, save it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gauss_flows._version import __version__
+from gauss_flows.cli import pictures, tables
+from gauss_flows.cli.assemble import standardise, standardiser, with_standardiser
+from gauss_flows.cli.baselines import Baseline, fit_baselines
+from gauss_flows.cli.checks import check_density_exists, check_finite, check_n_rows
+from gauss_flows.cli.evaluate import draw, log_density, to_latent
+from gauss_flows.cli.fitting import Settings, fit_flow
+from gauss_flows.cli.flow_file import FlowFile, save_flow
+from gauss_flows.cli.info import describe, n_parameters
+from gauss_flows.cli.outputs import check_writable
+from gauss_flows.cli.report import as_json, plain, shown
+from gauss_flows.numerics.estimate import Estimate
+
+_DRAWN = 5_000
+_SHOWN = 3
+
+
+class Split(NamedTuple):
+    """Row numbers to fit and to hold out."""
+
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+def split_rows(n_rows: int, test_fraction: float, seed: int) -> Split:
+    """Split rows at random.
+
+    Args:
+        n_rows: How many rows.
+        test_fraction: The share to hold out; at least one row is.
+        seed: Seed of the split.
+
+    Returns:
+        The row numbers of both parts, in their order in the table.
+    """
+    order = np.random.default_rng(seed).permutation(n_rows)
+    n_test = max(1, round(test_fraction * n_rows))
+    return Split(np.sort(order[n_test:]), np.sort(order[:n_test]))
+
+
+def run(arguments: Namespace) -> None:
+    """Fit, compare, save and report."""
+    start = time.perf_counter()
+    check_writable(arguments.output)
+    if arguments.picture:
+        pictures.check_matplotlib()
+        check_writable(arguments.picture, pictures.SUFFIXES)
+    table = tables.read_table(arguments.table, columns=arguments.columns, exclude=arguments.exclude)
+    check_finite(table)
+    split = split_rows(len(table.values), arguments.test_fraction, arguments.seed)
+    train, test = table.values[split.train], table.values[split.test]
+    check_n_rows(table, len(train), arguments.n_components)
+    check_density_exists(table._replace(values=train))
+
+    talks = not (arguments.quiet or arguments.json)
+    tell = _progress if talks else lambda _: None
+    units = standardiser(train)
+    settings = Settings(
+        family=arguments.family,
+        n_layers=arguments.n_layers,
+        n_components=arguments.n_components,
+        max_epochs=arguments.max_epochs,
+        learning_rate=arguments.learning_rate,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        show_progress=talks and sys.stderr.isatty(),
+    )
+    fitted = fit_flow(standardise(units, train), settings, tell)
+    flow = with_standardiser(units, fitted.flow)
+    scores = log_density(flow, test)
+    tell("fitting the baselines")
+    # The baselines see standardised rows; their densities are brought back to the table's units.
+    log_scale = np.float64(units.log_scale).sum()
+    baselines = [
+        baseline._replace(log_density=baseline.log_density - log_scale)
+        for baseline in fit_baselines(
+            standardise(units, train), standardise(units, test), arguments.seed
+        )
+    ]
+    summary: dict[str, Any] = {
+        "version": __version__,
+        "table": arguments.table,
+        "n_rows": len(table.values),
+        "n_train": len(train),
+        "n_test": len(test),
+        "test_fraction": arguments.test_fraction,
+        "seed": arguments.seed,
+        "columns": table.columns,
+        "means": train.mean(0).tolist(),
+        "standard_deviations": train.std(0).tolist(),
+        "family": fitted.family,
+        "n_blocks": fitted.n_blocks,
+        "recipe": str(fitted.recipe),
+        "n_parameters": n_parameters(flow),
+        "log_likelihood": Estimate.of_mean(scores),
+        "baselines": [_compared(baseline, scores) for baseline in baselines],
+        "candidates": [one._asdict() for one in fitted.candidates],
+        "training": _training(fitted.history),
+        "least_likely_held_out_rows": [
+            {"row": int(split.test[i]) + 1, "log_density": float(scores[i])}
+            for i in np.argsort(scores, kind="stable")[:_SHOWN]
+        ],
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+    save_flow(arguments.output, FlowFile(flow, table.columns, table.named, plain(summary)))
+    if arguments.picture:
+        pictures.draw_fit(
+            arguments.picture,
+            columns=table.columns,
+            data=table.values,
+            samples=draw(flow, _DRAWN, arguments.seed),
+            z=to_latent(flow, test),
+            title=f"{arguments.table}: {describe(summary)}",
+            subtitle=f"held-out log-likelihood {shown(summary['log_likelihood'])} nats a row",
+        )
+    if arguments.json:
+        files = {"output": arguments.output, "picture": arguments.picture}
+        print(as_json({**summary, **files}))
+    elif not arguments.quiet:
+        _print_report(summary, arguments)
+
+
+def _progress(line: str) -> None:
+    print(f"  {line}", file=sys.stderr)
+
+
+def _compared(baseline: Baseline, scores: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "name": baseline.name,
+        "n_components": baseline.n_components,
+        "log_likelihood": Estimate.of_mean(baseline.log_density),
+        # Row by row: much of what makes a row likely is common to both.
+        "gain": Estimate.of_mean(scores - baseline.log_density),
+    }
+
+
+def _training(history: dict[str, Any]) -> dict[str, Any] | None:
+    if not history:
+        return None
+    losses = [float(loss) for loss in history["val"] or history["train"]]
+    return {
+        "n_epochs": len(losses),
+        "best_epoch": int(np.argmin(losses)) + 1 if losses else 0,
+        "best_validation_loss": min(losses, default=None),
+        "stopped": history.get("stopped"),
+    }
+
+
+def _print_report(summary: dict[str, Any], arguments: Namespace) -> None:
+    n_columns = len(summary["columns"])
+    print(
+        f"{summary['table']}: {summary['n_rows']} rows, {n_columns} columns; "
+        f"{summary['n_train']} rows to fit, {summary['n_test']} held out (seed {summary['seed']})"
+    )
+    print(f"fitted a {describe(summary)}, {summary['n_parameters']} parameters")
+    training = summary["training"]
+    if training:
+        print(f"trained for {training['n_epochs']} epochs, the best was {training['best_epoch']}")
+        if training["stopped"]:
+            print(f"training stopped: {training['stopped']}")
+    print()
+    print(f"{'log-likelihood of held-out rows, nats a row':44}{'':20}{'the flow gains':>18}")
+    rows = [("this flow", summary["log_likelihood"], None)]
+    rows += [(b["name"], b["log_likelihood"], b["gain"]) for b in summary["baselines"]]
+    for name, value, gain in rows:
+        print(f"  {name:42}{shown(value):>20}{'' if gain is None else shown(gain):>18}")
+    print()
+    unlikely = ", ".join(
+        f"{entry['row']} ({entry['log_density']:.1f})"
+        for entry in summary["least_likely_held_out_rows"]
+    )
+    print(f"least likely held-out rows: {unlikely}")
+    print(f"saved {arguments.output}", end="")
+    print(f" and {arguments.picture}" if arguments.picture else "", end="")
+    print(f" after {summary['seconds']:.1f} s")
