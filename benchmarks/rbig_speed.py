@@ -63,9 +63,9 @@ def main():
             column = turned[:, [repeat % n_dims]]
             one_fit.append(
                 seconds_of(
-                    lambda column=column: GaussianMixture(
-                        options.components, random_state=0
-                    ).fit(column)
+                    lambda column=column: GaussianMixture(options.components, random_state=0).fit(
+                        column
+                    )
                 )
             )
         ours, one_fit = statistics.median(ours), statistics.median(one_fit)

@@ -2,16 +2,21 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import jax
 
+Name = TypeVar("Name", bound=Hashable)
 
-def side_by_side(contenders: dict[str, Callable[[], object]], rounds: int = 11) -> dict[str, float]:
+
+def side_by_side(
+    contenders: dict[Name, Callable[[], object]], rounds: int = 11
+) -> dict[Name, float]:
     """Median seconds of each contender; the first, untimed call of each compiles."""
     for run in contenders.values():
         jax.block_until_ready(run())
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             start = time.perf_counter()

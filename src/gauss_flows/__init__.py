@@ -1,9 +1,70 @@
 """Gaussianization flows in JAX: turn data into a standard normal, and back."""
 
-from gauss_flows._version import __version__ as __version__
-from gauss_flows.bijections import *  # noqa: F403
-from gauss_flows.bijections import __all__ as _bijections
-from gauss_flows.flows import *  # noqa: F403
-from gauss_flows.flows import __all__ as _flows
+from gauss_flows._version import __version__
+from gauss_flows.bijections import (
+    MLP,
+    ActNorm,
+    AffineCoupling,
+    BlockChain,
+    DeepSigmoidCoupling,
+    FixedRotation,
+    HouseholderRotation,
+    LULinearPermute,
+    MixtureGaussianCDF,
+    MixtureGaussianCDFCoupling,
+    MixtureLogisticCDF,
+    OrthogonalRotation,
+    ResidualCoupling,
+    ResidualMLP,
+    RQSplineCoupling,
+    RQSplineMarginal,
+    SharedMLP,
+)
+from gauss_flows.flows import (
+    affine_coupling_flow,
+    coupling_gaussianization_flow,
+    flow_from_blocks,
+    forward_with_intermediates,
+    gaussianization_flow,
+    mixture_coupling_flow,
+)
+from gauss_flows.rbig import RBIGRecord, fit_rbig, fit_rbig_coupling, warm_start
+from gauss_flows.serialization import FlowFileError, load, load_metadata, register_layer, save
+from gauss_flows.training import fit_gaussianization_flow
 
-__all__ = [*_bijections, *_flows, "__version__"]  # noqa: PLE0604
+__all__ = [
+    "MLP",
+    "ActNorm",
+    "AffineCoupling",
+    "BlockChain",
+    "DeepSigmoidCoupling",
+    "FixedRotation",
+    "FlowFileError",
+    "HouseholderRotation",
+    "LULinearPermute",
+    "MixtureGaussianCDF",
+    "MixtureGaussianCDFCoupling",
+    "MixtureLogisticCDF",
+    "OrthogonalRotation",
+    "RBIGRecord",
+    "RQSplineCoupling",
+    "RQSplineMarginal",
+    "ResidualCoupling",
+    "ResidualMLP",
+    "SharedMLP",
+    "__version__",
+    "affine_coupling_flow",
+    "coupling_gaussianization_flow",
+    "fit_gaussianization_flow",
+    "fit_rbig",
+    "fit_rbig_coupling",
+    "flow_from_blocks",
+    "forward_with_intermediates",
+    "gaussianization_flow",
+    "load",
+    "load_metadata",
+    "mixture_coupling_flow",
+    "register_layer",
+    "save",
+    "warm_start",
+]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from mpmath import mp, mpf
+
 from numerics import mixture_reference as reference
 from numerics.mixture_checks import LIBRARY, OUTPUTS, TOLERANCE, functions, points
 

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from numerics import mixture_reference as reference
 import numpy as np
-from mpmath import mp, mpf
+from mpmath import mpf
 
 from gauss_flows.numerics import gaussian_mixture, logistic_mixture
+from numerics import mixture_reference as reference
 
 LIBRARY = {"gaussian": gaussian_mixture, "logistic": logistic_mixture}
 MAP = ("z", "log_det")

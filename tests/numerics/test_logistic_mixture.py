@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from jax.nn import log_sigmoid
 from jax.scipy.special import logsumexp, ndtri
+
+from gauss_flows.numerics import logistic_mixture
 from numerics import derivative_checks as derivatives
 from numerics import mixture_checks as checks
 from numerics import mixture_reference as reference
-
-from gauss_flows.numerics import logistic_mixture
 
 FAMILY = "logistic"
 # All of both tails, the bulk, and the median from both sides.
@@ -50,7 +50,9 @@ def test_derivatives_match_the_reference(precision, mixture, names):
 @pytest.mark.parametrize("n_components", [3, 32])
 def test_a_million_scales_out_everything_is_finite(precision, n_components, names):
     several = reference.random_mixtures, reference.gap_mixtures
-    mixtures = [np.concatenate(p) for p in zip(*(m(7, 4, n_components) for m in several))]
+    mixtures = [
+        np.concatenate(p) for p in zip(*(m(7, 4, n_components) for m in several), strict=True)
+    ]
     derivatives.check_far_out(FAMILY, precision, mixtures, names)
 
 
@@ -84,9 +86,7 @@ def plain(x, logits, means, log_scales):
     u = (x - means) * jnp.exp(-log_scales)
     log_cdf = logsumexp(log_weights + log_sigmoid(u))
     log_survival = logsumexp(log_weights + log_sigmoid(-u))
-    z = jnp.where(
-        log_cdf < log_survival, ndtri(jnp.exp(log_cdf)), -ndtri(jnp.exp(log_survival))
-    )
+    z = jnp.where(log_cdf < log_survival, ndtri(jnp.exp(log_cdf)), -ndtri(jnp.exp(log_survival)))
     log_density = logsumexp(log_weights + log_sigmoid(u) + log_sigmoid(-u) - log_scales)
     return z, log_density + 0.5 * z**2 + 0.5 * jnp.log(2 * jnp.pi)
 

@@ -1,15 +1,17 @@
 """The mixtures' quantile: round trip, work, gradients, and what it does with odd input."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numerics import mixture_reference as reference
-from numerics.mixture_checks import LIBRARY
 
 from gauss_flows.numerics.gaussian_mixture import GAUSSIAN
 from gauss_flows.numerics.logistic_mixture import LOGISTIC
 from gauss_flows.numerics.mixture_quantile import mixture_quantile
+from numerics import mixture_reference as reference
+from numerics.mixture_checks import LIBRARY
 
 FAMILIES = {"gaussian": GAUSSIAN, "logistic": LOGISTIC}
 ROUND_TRIP = {"float32": 5e-6, "float64": 1e-13}
@@ -18,9 +20,13 @@ MOST_EVALUATIONS = 12
 MIXTURE = (np.log([0.2, 0.7, 0.1]), np.array([-1.5, 0.3, 2.0]), np.log([0.4, 1.0, 1.7]))
 
 
-@pytest.fixture(params=FAMILIES)
-def family(request):
-    return request.param
+# Each family in one precision: what depends on both is tested in all four combinations.
+PAIRS = pytest.mark.parametrize(
+    ("family", "precision"),
+    [("gaussian", "float32"), ("logistic", "float64")],
+    indirect=["precision"],
+)
+FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
 
 def mixtures_of(kind, n_components):
@@ -37,17 +43,22 @@ def scores(precision, n_rows):
 
 def largest_excess(family, z, x, mixture):
     """The largest |forward(x) − z|, in units of what is allowed."""
-    forward = jax.jit(lambda x: LIBRARY[family].gaussianize(x, *mixture)[0])
-    found = forward(x)
-    # What moving x to the next number, up or down, does to z.
-    ulp = [jnp.abs(forward(jnp.nextafter(x, s * jnp.inf)) - found) for s in (1, -1)]
-    allowed = ROUND_TRIP[z.dtype.name] * jnp.maximum(1, jnp.abs(z))
-    return float(jnp.max(jnp.abs(found - z) / jnp.maximum(allowed, jnp.maximum(*ulp))))
+    return float(_excess(family, z, x, mixture))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _excess(family, z, x, mixture):
+    # x, and the next numbers above and below it, in one array.
+    near = jnp.stack([x, jnp.nextafter(x, jnp.inf), jnp.nextafter(x, -jnp.inf)])
+    found = LIBRARY[family].gaussianize(near, *(p[None] for p in mixture))[0]
+    ulp = jnp.max(jnp.abs(found[1:] - found[0]), axis=0)
+    allowed = jnp.maximum(ROUND_TRIP[z.dtype.name] * jnp.maximum(1, jnp.abs(z)), ulp)
+    return jnp.max(jnp.abs(found[0] - z) / allowed)
+
+
+@FAMILY
 @pytest.mark.parametrize(
-    ("kind", "n_components"),
-    [("random", 1), ("random", 3), ("random", 8), ("random", 32), ("gap", 2), ("gap", 4)],
+    ("kind", "n_components"), [("random", 1), ("random", 8), ("random", 32), ("gap", 2)]
 )
 def test_round_trip_and_work(family, precision, kind, n_components):
     mixture = [jnp.asarray(p[:, None], precision) for p in mixtures_of(kind, n_components)]
@@ -85,6 +96,7 @@ def test_an_inverse_through_probabilities_is_rejected(precision):
     assert largest_excess("gaussian", z, clipped_quantile(z, mixture), mixture) > 1e3
 
 
+@PAIRS
 def test_far_scores(family, precision):
     # The map continues past where Φ has underflowed; so does its inverse, and its gradient.
     mixture = [jnp.asarray(p[None, None], precision) for p in MIXTURE]
@@ -101,6 +113,7 @@ def test_far_scores(family, precision):
     assert all(np.all(np.isfinite(g)) for g in gradients)
 
 
+@PAIRS
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 @pytest.mark.parametrize("n_rows", [1, 7, 3000])
 def test_vmapped_batches(family, precision, n_rows, own):
@@ -116,7 +129,7 @@ def test_vmapped_batches(family, precision, n_rows, own):
     assert largest_excess(family, z, x, mixture) <= 1
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize(("family", "own"), [("gaussian", False), ("logistic", True)])
 def test_gradients_match_finite_differences(family, x64, own):
     rng = np.random.default_rng(2)
     n_rows = 600
@@ -132,10 +145,11 @@ def test_gradients_match_finite_differences(family, x64, own):
     batched = jax.jit(jax.vmap(value, axes))
     gradients = jax.jit(jax.vmap(jax.grad(value, (0, 1, 2, 3)), axes))(z, *given)
     step = 1e-5
+    rounding = 4 * np.finfo(float).eps * np.abs(batched(z, *given)) / step
     for position, gradient in enumerate(gradients):
         gradient = np.asarray(gradient).reshape(n_rows, -1)
         for k in range(gradient.shape[1]):
-            moved = [list((z, *given)), list((z, *given))]
+            moved = [z, *given], [z, *given]
             for sign, arguments in zip((1, -1), moved, strict=True):
                 if position == 0:
                     arguments[0] = z + sign * step
@@ -143,27 +157,28 @@ def test_gradients_match_finite_differences(family, x64, own):
                     arguments[position] = arguments[position].at[..., k].add(sign * step)
             differences = (batched(*moved[0]) - batched(*moved[1])) / (2 * step)
             assert np.all(gradient[4:, k] != 0)
-            size = 1 + np.abs(gradient[:, k])
-            assert np.all(np.abs(gradient[:, k] - differences) <= 2e-8 * size), (position, k)
+            allowed = 2e-8 * (1 + np.abs(gradient[:, k])) + rounding
+            assert np.all(np.abs(gradient[:, k] - differences) <= allowed), (position, k)
 
 
-def test_all_derivatives_work(family, x64):
+def test_all_derivatives_work(x64):
     mixture = [jnp.asarray(p) for p in MIXTURE]
     flat, unravel = jax.flatten_util.ravel_pytree([jnp.asarray(0.4), *mixture])
 
     def value(flat):
         z, logits, *rest = unravel(flat)
-        return LIBRARY[family].quantile(z, jax.nn.log_softmax(logits), *rest)
+        return LIBRARY["gaussian"].quantile(z, jax.nn.log_softmax(logits), *rest)
 
-    forward, backward = jax.jacfwd(value)(flat), jax.jacrev(value)(flat)
+    forward, backward = (jax.jit(mode(value))(flat) for mode in (jax.jacfwd, jax.jacrev))
     np.testing.assert_allclose(forward, backward, rtol=1e-12, atol=1e-12)
     gradient = jax.jit(jax.grad(value))
     steps = 1e-5 * jnp.eye(len(flat))
-    differences = [(gradient(flat + s) - gradient(flat - s)) / 2e-5 for s in steps]
+    differences = [(gradient(flat + e) - gradient(flat - e)) / 2e-5 for e in steps]
     hessian = jax.jit(jax.hessian(value))(flat)
     np.testing.assert_allclose(hessian, np.array(differences), rtol=1e-6, atol=1e-7)
 
 
+@PAIRS
 def test_gradients_in_a_gap_are_finite(family, precision):
     mixture = [jnp.asarray(p[0], precision) for p in reference.gap_mixtures(3, 1, 2)]
     # Scores of the jump itself, where the density between the modes has underflowed.
@@ -175,6 +190,7 @@ def test_gradients_in_a_gap_are_finite(family, precision):
         assert np.all(np.isfinite(leaf))
 
 
+@PAIRS
 def test_nan_gives_nan_and_spoils_nothing_else(family, precision):
     mixture = [jnp.asarray(p, precision) for p in MIXTURE]
     run = jax.jit(jax.vmap(LIBRARY[family].quantile, (0, None, None, None)))
@@ -191,9 +207,9 @@ def test_nan_gives_nan_and_spoils_nothing_else(family, precision):
     np.testing.assert_array_equal(np.isnan(x), np.arange(5) == 3)
 
 
-def test_infinite_scores_do_not_hang(family):
+def test_infinite_scores_do_not_hang():
     mixture = [jnp.asarray(p, "float32") for p in MIXTURE]
     z = jnp.asarray([-jnp.inf, 0.0, jnp.inf])
-    x = jax.jit(jax.vmap(LIBRARY[family].quantile, (0, None, None, None)))(z, *mixture)
+    x = jax.jit(jax.vmap(LIBRARY["gaussian"].quantile, (0, None, None, None)))(z, *mixture)
     assert np.isfinite(x[1])
-    assert not np.isfinite(x[0]) and not np.isfinite(x[2])
+    assert not np.any(np.isfinite(x[::2]))

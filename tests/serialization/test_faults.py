@@ -1,9 +1,12 @@
 """Files that are damaged, foreign, newer, or made with ill intent."""
 
 import hashlib
+import importlib
 import json
+import os
 import pickle
 import struct
+import subprocess
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,6 +26,7 @@ from gauss_flows.serialization import (
     save,
 )
 from gauss_flows.serialization import registry as registered
+from gauss_flows.serialization.tree import decode
 from gauss_flows.training import fit_gaussianization_flow
 
 
@@ -204,10 +208,10 @@ class TestIllIntent:
             raise AssertionError("a name of the file was imported or run")
 
         load(path)  # the lists are made on first use
-        monkeypatch.setattr("importlib.import_module", fail)
-        monkeypatch.setattr("builtins.eval", fail)
-        monkeypatch.setattr("os.system", fail)
         forge(path, {"module": name, "fields": {}})
+        monkeypatch.setattr(os, "system", fail)
+        monkeypatch.setattr(subprocess, "Popen", fail)
+        monkeypatch.setattr(importlib, "import_module", fail)
         with pytest.raises(FlowFileError, match="Unknown layer type.*register_layer"):
             load(path)
         forge(path, {"module": "paramax.NonTrainable", "fields": {"tree": {"function": name}}})
@@ -258,21 +262,24 @@ class TestIllIntent:
         with pytest.raises(FlowFileError):
             load(path)
 
-    def test_a_description_nested_without_end(self, path):
-        deep = "[" * 100_000 + "]" * 100_000
-        rewrite(path, lambda envelope, _: envelope["content"].update(tree="DEEP"))
+    @pytest.mark.parametrize("opening", ["[", '{\\"tuple\\":['])
+    def test_a_description_nested_without_end(self, path, opening):
+        closing = "]}" if "tuple" in opening else "]"
+        deep = opening * 100_000 + "1" + closing * 100_000
+        forge(path, "DEEP")
         data = path.read_bytes()
         (length,) = struct.unpack("<Q", data[:8])
         text = data[8 : 8 + length].replace(b'\\"DEEP\\"', deep.encode())
         path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
         with pytest.raises(FlowFileError):
             load(path)
+
+    def test_a_tree_too_deep_to_build(self):
         tree = 1
-        for _ in range(400):
+        for _ in range(100_000):
             tree = {"tuple": [tree]}
-        forge(path, tree)
-        with pytest.raises(FlowFileError):
-            load(path)
+        with pytest.raises(FlowFileError, match="RecursionError"):
+            decode(tree, {})
 
     @pytest.mark.parametrize(
         "change",

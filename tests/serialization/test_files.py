@@ -1,8 +1,6 @@
 """A flow comes back from its file as it went in, whatever it is made of."""
 
-import functools
 import json
-import math
 
 import equinox as eqx
 import jax
@@ -42,12 +40,11 @@ from gauss_flows.serialization import (
     FlowFileError,
     load,
     load_metadata,
-    register_function,
-    register_layer,
     save,
 )
 from gauss_flows.training import fit_gaussianization_flow
 from gauss_flows.training.epoch import split_trainable
+from serialization.same import round_trip, same_to_the_bit
 
 
 def affine():
@@ -85,7 +82,7 @@ FLOWJAX = {
     "uniform": lambda: Uniform(jnp.zeros(2), jnp.full(2, 9.0)),
     "nested": lambda: Transformed(Transformed(Normal(jnp.zeros(2)), affine()), chain()),
     "frozen": lambda: Transformed(
-        paramax.non_trainable(Normal(jnp.zeros(2))), paramax.NonTrainable(affine())
+        paramax.non_trainable(Normal(jnp.zeros(2))), paramax.non_trainable(affine())
     ),
 }
 SIZES = {"n_dims": 3, "n_layers": 2, "nn_width": 5}
@@ -97,25 +94,9 @@ OURS = {
 }
 
 
-def same_to_the_bit(first, second):
-    assert jax.tree.structure(first) == jax.tree.structure(second)
-    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        if isinstance(one, jax.Array | np.ndarray | np.generic):
-            assert type(one) is type(other)
-            assert (one.dtype, one.shape) == (other.dtype, other.shape)
-            assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
-        elif isinstance(one, functools.partial):
-            assert (one.func, one.args, one.keywords) == (other.func, other.args, other.keywords)
-        else:
-            assert type(one) is type(other)
-            assert one == other or (one != one and other != other)
-
-
-def round_trip(flow, path):
-    save(flow, path)
-    loaded = load(path)
-    same_to_the_bit(flow, loaded)
-    return loaded
+@eqx.filter_jit
+def log_prob(flow, x, condition):
+    return flow.log_prob(x, condition)
 
 
 class TestRoundTrip:
@@ -126,9 +107,7 @@ class TestRoundTrip:
         shape = flow.cond_shape and (20, *flow.cond_shape)
         condition = shape and jr.normal(jr.key(1), shape)
         x = jr.normal(jr.key(0), (20, 2))
-        if name == "frozen":
-            flow, loaded = paramax.unwrap(flow), paramax.unwrap(loaded)
-        np.testing.assert_array_equal(loaded.log_prob(x, condition), flow.log_prob(x, condition))
+        np.testing.assert_array_equal(log_prob(loaded, x, condition), log_prob(flow, x, condition))
 
     @pytest.mark.parametrize("cond_dim", [None, 2])
     @pytest.mark.parametrize("name", OURS)
@@ -137,7 +116,7 @@ class TestRoundTrip:
         loaded = round_trip(flow, tmp_path / "flow")
         x = jr.normal(jr.key(0), (20, 3))
         condition = None if cond_dim is None else jr.normal(jr.key(1), (20, cond_dim))
-        np.testing.assert_array_equal(loaded.log_prob(x, condition), flow.log_prob(x, condition))
+        np.testing.assert_array_equal(log_prob(loaded, x, condition), log_prob(flow, x, condition))
 
     @pytest.mark.parametrize("rotation", ["cayley", "exponential", "random", "lu", "permute"])
     def test_our_rotations(self, rotation, tmp_path, precision):
@@ -170,150 +149,16 @@ class TestRoundTrip:
         same_to_the_bit(first[0], second[0])
         assert first[1] == second[1]
 
-    def test_frozen_stays_frozen(self, tmp_path):
-        loaded = round_trip(FLOWJAX["frozen"](), tmp_path / "flow")
-        assert isinstance(loaded.bijection, paramax.NonTrainable)
+    @pytest.mark.parametrize(
+        "bijection", [paramax.non_trainable(affine()), Chain([paramax.NonTrainable(affine())])]
+    )
+    def test_frozen_stays_frozen(self, bijection, tmp_path):
+        flow = Transformed(paramax.non_trainable(Normal(jnp.zeros(2))), bijection)
+        loaded = round_trip(flow, tmp_path / "flow")
         assert jax.tree.leaves(split_trainable(loaded)[0]) == []
 
     def test_a_bijection_alone(self, tmp_path):
         round_trip(affine(), tmp_path / "flow")
-
-
-@register_layer
-class Anything(eqx.Module):
-    value: object
-    fixed: object = eqx.field(static=True, default=None)
-
-
-@register_function
-def doubled(x):
-    return 2 * x
-
-
-class TestValues:
-    @pytest.mark.parametrize(
-        "value",
-        [
-            None,
-            True,
-            False,
-            0,
-            -(2**80),
-            1.0,
-            -0.0,
-            5e-324,
-            0.1 + 0.2,
-            math.inf,
-            -math.inf,
-            math.nan,
-            "",
-            'quotes " and \\ and ünïcode \n 🜚',
-            (),
-            [],
-            {},
-            (1, (2.0, None), ["a", {"b": (True,)}]),
-            {"a.b": 1, 3: {"tuple": [1]}, (1, 2): None, None: 1.5},
-            slice(None, 3, -1),
-            slice(1, None),
-            (True, False) * 300,
-            jax.nn.relu,
-            jax.nn.softplus,
-            jnp.tanh,
-            doubled,
-            paramax.utils.inv_softplus,
-            functools.partial(jax.nn.leaky_relu, negative_slope=0.2),
-        ],
-        ids=repr,
-    )
-    def test_plain(self, value, tmp_path):
-        for module in (Anything(value), Anything(None, fixed=value)):
-            save(module, tmp_path / "flow")
-            loaded = load(tmp_path / "flow")
-            for before, after in ((module.value, loaded.value), (module.fixed, loaded.fixed)):
-                assert type(before) is type(after)
-                assert repr(before) == repr(after)
-
-    @pytest.mark.parametrize(
-        "dtype",
-        "bool int8 int16 int32 uint8 uint16 uint32 float16 bfloat16 float32".split(),
-    )
-    @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (2, 3)])
-    def test_arrays(self, dtype, shape, tmp_path):
-        bits = np.random.default_rng(0).integers(0, 256, (*shape, jnp.dtype(dtype).itemsize))
-        array = bits.astype(np.uint8).view(np.uint8) % (2 if dtype == "bool" else 256)
-        array = np.ascontiguousarray(array.astype(np.uint8)).view(jnp.dtype(dtype))[..., 0]
-        fortran = np.asfortranarray(array)
-        module = Anything([jnp.asarray(array), array, fortran, {"a.0": array, "a": [array]}])
-        round_trip(module, tmp_path / "flow")
-
-    def test_wide_arrays(self, tmp_path, x64):
-        values = [
-            jnp.array([1.0, math.pi, math.nan, -math.inf, 5e-324]),
-            jnp.array([2**62, -1]),
-            jnp.array([2**63], jnp.uint64),
-            np.float64(math.pi),
-            np.int16(3),
-            np.arange(3.0).astype(">f8").astype("<f8"),
-        ]
-        round_trip(Anything(values), tmp_path / "flow")
-
-    def test_big_endian_numpy_keeps_its_values(self, tmp_path):
-        save(Anything(np.arange(3.0).astype(">f8")), tmp_path / "flow")
-        np.testing.assert_array_equal(load(tmp_path / "flow").value, np.arange(3.0))
-
-    @pytest.mark.parametrize(
-        ("value", "message"),
-        [
-            (jr.key(0), "random key at 'value.0'"),
-            (jr.split(jr.key(0)), "random key"),
-            (object(), "cannot hold the builtins.object at 'value.0'"),
-            (b"bytes", "cannot hold the builtins.bytes"),
-            (1j, "cannot hold the builtins.complex"),
-            ({1, 2}, "cannot hold the builtins.set"),
-            (np.array(["a"]), "Unknown dtype str"),
-            (np.array([None]), "Unknown dtype object"),
-            (jnp.array(1j), "Unknown dtype complex64"),
-            (lambda x: x, "At 'value.0': Unknown function .*register_function"),
-            (json.dumps, "Unknown function json.dumps"),
-            (int, "Unknown function builtins.int"),
-        ],
-    )
-    def test_what_cannot_be_saved_is_named(self, value, message, tmp_path):
-        with pytest.raises(FlowFileError, match=message):
-            save(Anything([value]), tmp_path / "flow")
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_traced_flow(self, tmp_path):
-        with pytest.raises(FlowFileError, match="'value' is being traced"):
-            jax.jit(lambda a: save(Anything(a), tmp_path / "flow"))(jnp.ones(2))
-
-
-class TestPrecision:
-    def test_a_64_bit_file_in_32_bits_is_rounded_with_a_warning(self, tmp_path):
-        with jax.enable_x64(True):
-            flow = Transformed(Normal(jnp.zeros(2)), chain())
-            x = jr.normal(jr.key(0), (10, 2))
-            expected = np.asarray(flow.log_prob(x))
-            save(flow, tmp_path / "flow")
-        with pytest.warns(UserWarning, match=r"holds \d+ arrays of 64 bits .*jax_enable_x64"):
-            loaded = load(tmp_path / "flow")
-        assert {a.dtype.name for a in jax.tree.leaves(eqx.filter(loaded, eqx.is_array))} <= {
-            "float32",
-            "int32",
-        }
-        np.testing.assert_allclose(loaded.log_prob(x), expected, rtol=1e-5)
-
-    @pytest.mark.parametrize("value", [1e300, 2**40])
-    def test_what_does_not_fit_is_refused(self, value, tmp_path):
-        with jax.enable_x64(True):
-            save(Anything(jnp.array([1, value])), tmp_path / "flow")
-        with pytest.raises(FlowFileError, match="'value' do not fit .*jax_enable_x64"):
-            load(tmp_path / "flow")
-
-    def test_a_32_bit_file_stays_so_in_64_bits(self, tmp_path):
-        save(affine(), tmp_path / "flow")
-        with jax.enable_x64(True):
-            assert load(tmp_path / "flow").loc.dtype == jnp.float32
 
 
 class TestMetadata:
@@ -378,7 +223,7 @@ class TestPaths:
         with pytest.raises(OSError, match="disk full"):
             save(chain(), path)
         with pytest.raises(FlowFileError):
-            save(Anything(object()), path)
+            save(eqx.nn.Lambda(json.dumps), path)
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
 

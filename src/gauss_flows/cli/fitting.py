@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.random as jr
 import numpy as np
 from flowjax.distributions import Transformed
+from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
 from gauss_flows.cli.assemble import build_flow
@@ -17,6 +19,8 @@ from gauss_flows.cli.errors import InputError
 from gauss_flows.cli.evaluate import log_density
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow
+from gauss_flows.training import fit as trainer
+from gauss_flows.training.epoch import Rows
 
 Array = NDArray[np.float64]
 
@@ -29,7 +33,8 @@ _FOLDS = 5
 # The networks of a coupling flow have nothing to learn from fewer rows but those rows.
 _ROWS_FOR_NETWORKS = 1_000
 _MAX_STEPS = 3_000
-_LEARNING_RATE = 3e-3
+_LEARNING_RATE = 2e-3
+_LEAST_PATIENCE = 5
 _VAL_PROP = 0.15
 
 
@@ -103,12 +108,11 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
         candidates += found
     else:
         family = settings.family
-    blocks = grow(x, trial.recipe, trial.n_blocks)
-    if family == "rbig":
-        flow, history = _start(family, blocks, settings), {}
+    if family == "rbig" or settings.max_epochs == 0:
+        flow, history = _start(family, grow(x, trial.recipe, trial.n_blocks), settings), {}
     else:
-        tell(f"training the {family} flow on all {len(x)} rows")
-        flow, history = _train(family, blocks, x, settings)
+        tell(f"training the {family} flow")
+        flow, history = _train(family, trial, x, settings)
     return Fitted(flow, family, trial.recipe, trial.n_blocks, candidates, history)
 
 
@@ -159,13 +163,15 @@ def _choose_family(
 ) -> tuple[str, list[Candidate]]:
     blocks = grow(x[~held], trial.recipe, trial.n_blocks)
     best, best_score = "rbig", log_density(_start("rbig", blocks, settings), x[held])
+    if settings.max_epochs == 0:
+        return best, []
     candidates = [Candidate("on one fifth: the closed form", Estimate.of_mean(best_score))]
     families = ["diagonal"]
     if x.shape[1] > 1 and len(x) >= _ROWS_FOR_NETWORKS:
         families.append("mixture-coupling")
     for family in families:
         tell(f"training a {family} flow on four fifths of the rows")
-        flow, _ = _train(family, blocks, x[~held], settings)
+        flow, _ = _train(family, trial, x[~held], settings)
         score = log_density(flow, x[held])
         gain = Estimate.of_mean(score - best_score)
         tell(f"{family}: gains {gain.value:.3f} ± {gain.standard_error:.3f} nats")
@@ -180,22 +186,34 @@ def _start(family: str, blocks: list[Block], settings: Settings) -> Transformed:
 
 
 def _train(
-    family: str, blocks: list[Block], x: Array, settings: Settings
+    family: str, trial: Trial, x: Array, settings: Settings
 ) -> tuple[Transformed, dict[str, Any]]:
-    start = _start(family, blocks, settings)
-    if settings.max_epochs == 0:
-        return start, {}
+    key = jr.key(settings.seed + 1)
+    # A start fitted to the rows that end the training would be too good there to be improved on.
+    start = _start(
+        family, grow(x[_fitted_rows(key, len(x))], trial.recipe, trial.n_blocks), settings
+    )
+    batch_size = settings.batch_size or 512
+    max_epochs = settings.max_epochs or math.ceil(_MAX_STEPS / math.ceil(len(x) / batch_size))
     with warnings.catch_warnings():
         # The history says so too, and there it is printed in the report's place.
         warnings.simplefilter("ignore", TrainingStoppedWarning)
         return fit_gaussianization_flow(
-            jr.key(settings.seed + 1),
+            key,
             start,
             x,
             learning_rate=settings.learning_rate or _LEARNING_RATE,
-            batch_size=settings.batch_size or 512,
-            max_epochs=settings.max_epochs,
-            max_steps=None if settings.max_epochs else _MAX_STEPS,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            patience=max(_LEAST_PATIENCE, max_epochs / 8),
             val_prop=_VAL_PROP,
             show_progress=settings.show_progress,
         )
+
+
+def _fitted_rows(key: PRNGKeyArray, n_rows: int) -> NDArray[np.intp]:
+    """Return the rows that the trainer will fit with this key, those it holds back left out."""
+    seed, _ = trainer._seeds(key)
+    numbers = np.arange(n_rows)
+    fitted, _ = trainer._split(seed, Rows(numbers[:, None], None, numbers), _VAL_PROP)
+    return np.sort(fitted.weight)

@@ -20,7 +20,7 @@ class Estimate(NamedTuple):
     @classmethod
     def of_mean(
         cls,
-        values: Float[ArrayLike, "n *shape"],
+        values: Float[ArrayLike, "n ..."],
         sample_weight: Float[ArrayLike, " n"] | None = None,
     ) -> "Estimate":
         r"""The mean of independent values over the first axis.
@@ -38,8 +38,9 @@ class Estimate(NamedTuple):
             Mean and standard error, of the remaining shape; the error of one row alone is NaN.
 
         Example:
-            >>> Estimate.of_mean([1.0, 2.0, 3.0])
-            Estimate(value=2.0, standard_error=0.577...)
+            >>> value, standard_error = Estimate.of_mean(np.array([1.0, 2.0, 3.0]))
+            >>> print(f"{value:.3f} {standard_error:.3f}")
+            2.000 0.577
         """
         values = np.asarray(values, np.float64)
         weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -13,20 +14,23 @@ _SMALLEST_WEIGHT = 1e-7
 _LONGEST_LEAP = 64.0
 
 
+_Numbers = Array | np.ndarray
+
+
 class Bins(NamedTuple):
     """Weights (summing to one), means and variances of `M` bins, each `(d, M)`."""
 
-    weights: Float[Array, "d M"]
-    means: Float[Array, "d M"]
-    variances: Float[Array, "d M"]
+    weights: Float[_Numbers, "d M"]
+    means: Float[_Numbers, "d M"]
+    variances: Float[_Numbers, "d M"]
 
 
 class Mixture(NamedTuple):
     """Log-weights, means and log-variances of `K` components, each `(d, K)`."""
 
-    log_weights: Float[Array, "d K"]
-    means: Float[Array, "d K"]
-    log_variances: Float[Array, "d K"]
+    log_weights: Float[_Numbers, "d K"]
+    means: Float[_Numbers, "d K"]
+    log_variances: Float[_Numbers, "d K"]
 
 
 class _State(NamedTuple):
@@ -40,7 +44,7 @@ class _State(NamedTuple):
 def fit_bins(
     bins: Bins,
     starts: Mixture,
-    floor: Float[Array, " d"],
+    floor: Float[_Numbers, " d"],
     tolerance: float,
     max_iterations: int,
     n_coarse: int,

@@ -45,15 +45,16 @@ def check_table(
         ValueError: Expected finite values in x; got nan in row 1, column 0.
     """
     table = check_finite_table(x, n_dims=n_dims, name=name)
-    n_rows, n_dims = table.shape
-    names = _column_names(x, n_dims)
+    names = _column_names(x, table.shape[1])
+    n_rows = len(table)
     if n_rows < n_components:
         raise ValueError(
-            f"Expected at least as many rows in {name} as components, {n_components}; "
-            f"got {n_rows}."
+            f"Expected at least as many rows in {name} as components, {n_components}; got {n_rows}."
         )
-    if n_rows <= n_dims:
-        raise ValueError(f"Expected more rows in {name} than its {n_dims} columns; got {n_rows}.")
+    if n_rows <= len(names):
+        raise ValueError(
+            f"Expected more rows in {name} than its {len(names)} columns; got {n_rows}."
+        )
     _check_constant(table, names, name)
     _check_repeated(table, names, name)
     _check_dependent(table, names, name)
@@ -128,8 +129,7 @@ def check_weights(
     if faults.any():
         row = int(np.argmax(faults))
         raise ValueError(
-            "Expected sample_weight to be finite and not negative; "
-            f"got {weight[row]} in row {row}."
+            f"Expected sample_weight to be finite and not negative; got {weight[row]} in row {row}."
         )
     if not weight.any():
         raise ValueError("Expected a sample_weight above zero; got none.")

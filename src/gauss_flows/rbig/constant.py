@@ -10,7 +10,7 @@ from gauss_flows.bijections.conditioners import with_constant_output
 _Layer = TypeVar("_Layer")
 
 
-def with_constant_parameters(coupling: _Layer, values: Float[Array, "d_active *n_params"]) -> _Layer:
+def with_constant_parameters(coupling: _Layer, values: Float[Array, "d_active ..."]) -> _Layer:
     """Make a coupling transform every active coordinate with the same parameters everywhere.
 
     Args:

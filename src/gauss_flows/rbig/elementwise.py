@@ -158,7 +158,12 @@ def _climb(transform: Transform, start, points, weights, setting):
         better = each < least
         best = jnp.where(jnp.expand_dims(better, range(1, best.ndim)), parameters, best)
         updates, memory = optimizer.update(gradient, memory)
-        state = (optax.apply_updates(parameters, updates), memory, best, jnp.where(better, each, least))
+        state = (
+            optax.apply_updates(parameters, updates),
+            memory,
+            best,
+            jnp.where(better, each, least),
+        )
         return state, None
 
     first = (start, optimizer.init(start), start, jnp.full(len(start), jnp.inf, points.dtype))

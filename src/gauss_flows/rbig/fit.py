@@ -58,7 +58,7 @@ def fit_rbig(
     validation: Float[ArrayLike, "m d"] | float | None = None,
     return_record: bool = False,
     max_layers: int = 100,
-) -> Transformed:
+) -> Transformed | tuple[Transformed, RBIGRecord]:
     r"""Fit a diagonal Gaussianization flow to data, layer by layer and without gradients.
 
     Each block rotates the rows it is given and then makes every coordinate normal,
@@ -110,7 +110,7 @@ def fit_rbig(
         validation,
     )
     flow = flow_from_blocks(layers)
-    return (flow, record) if return_record else flow  # pyright: ignore[reportReturnType]
+    return (flow, record) if return_record and record is not None else flow
 
 
 @overload
@@ -166,7 +166,7 @@ def fit_rbig_coupling(
     mask: Mask | None = None,
     nn_width: int = 64,
     nn_depth: int = 2,
-) -> Transformed:
+) -> Transformed | tuple[Transformed, RBIGRecord]:
     """Fit a coupling flow that starts as the diagonal flow of `fit_rbig`.
 
     Each block is a rotation and two couplings of opposite masks, whose conditioners have an exactly
@@ -237,7 +237,7 @@ def fit_rbig_coupling(
         couplings = coupling(first, layer, passive), coupling(second, layer, ~passive)
         blocks.append((layer.rotation, *couplings))
     flow = flow_from_blocks(blocks)
-    return (flow, record) if return_record else flow  # pyright: ignore[reportReturnType]
+    return (flow, record) if return_record and record is not None else flow
 
 
 def _fit_layers(

@@ -32,7 +32,8 @@ class Histogram(NamedTuple):
         >>> total = parts[0]
         >>> for part in parts[1:]:
         ...     total = total.merge(part)
-        >>> bool(np.allclose(total.means, Histogram.from_data(x, edges=edges).means))
+        >>> at_once = Histogram.from_data(x, edges=edges)
+        >>> bool(np.allclose(total.weights * total.means, at_once.weights * at_once.means))
         True
     """
 
@@ -76,8 +77,10 @@ class Histogram(NamedTuple):
         filled = counts > 0
         # All columns one after the other: every run of equal bins is one segment.
         values, starts = columns.ravel(), (bounds[:, :-1] + n * np.arange(d)[:, None])[filled]
-        totals = np.zeros(counts.shape)
-        totals[filled] = counts[filled] if weight is None else np.add.reduceat(weight.ravel(), starts)
+        totals, means, variances = np.zeros((3, *counts.shape))
+        totals[filled] = (
+            counts[filled] if weight is None else np.add.reduceat(weight.ravel(), starts)
+        )
         scale = np.maximum(totals[filled], np.finfo(float).tiny)
         weighted = values if weight is None else weight.ravel() * values
         mean = np.add.reduceat(weighted, starts) / scale
@@ -85,11 +88,10 @@ class Histogram(NamedTuple):
         squares *= squares
         if weight is not None:
             squares *= weight.ravel()
-        means, variances = np.zeros(counts.shape), np.zeros(counts.shape)
         means[filled] = mean
         variances[filled] = np.add.reduceat(squares, starts) / scale
         # An empty bin needs a harmless place: that of the filled bin before it.
-        places = np.where(filled, np.arange(counts.shape[1]), filled.argmax(1)[:, None])
+        places = np.where(filled, np.arange(filled[0].size), filled.argmax(1)[:, None])
         means = np.take_along_axis(means, np.maximum.accumulate(places, axis=1), axis=1)
         return cls(totals, means, variances, edges)
 
@@ -202,7 +204,7 @@ def _sorted_columns(x, sample_weight):
 
 
 def _quantiles(values, weight, levels):
-    """Smallest of each column's sorted values with at least that share of the weight (d, levels)."""
+    """The smallest sorted value of each column with at least that share of the weight."""
     last = values.shape[1] - 1
     if weight is None:
         rank = np.ceil(levels * (last + 1) * (1 - 1e-12)).astype(int) - 1
@@ -237,4 +239,3 @@ def _edges_of_sorted(columns, weight, n_bins):
     inner = np.where(repeated, np.nextafter(inner, np.inf), inner)
     infinite = np.full((len(columns), 1), np.inf)
     return np.concatenate([-infinite, inner, infinite], axis=1)
-

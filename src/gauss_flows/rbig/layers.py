@@ -2,18 +2,18 @@
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
 from gauss_flows.rbig._push import push
 from gauss_flows.rbig.marginal_fit import fit_mixtures
-from gauss_flows.rbig.rotations import DataRotation, choose_rotation
+from gauss_flows.rbig.rotations import DataRotation, choose_rotation, derived_seed
 
 
 class LayerOptions(NamedTuple):
@@ -37,8 +37,29 @@ class Layer(NamedTuple):
     marginal: MixtureGaussianCDF
 
 
-# Jitted, since the handful of small steps would each cost a call.
-_marginal = eqx.filter_jit(MixtureGaussianCDF.from_mixture)
+def fit_marginal(
+    x: Float[ArrayLike, "n d"],
+    n_components: int,
+    sample_weight: Float[np.ndarray, " n"] | None = None,
+) -> MixtureGaussianCDF:
+    """Fit the layer that makes every column normal.
+
+    Args:
+        x: Rows of shape (n, d).
+        n_components: Components of each column's mixture.
+        sample_weight: Weights of the rows, shape (n,).
+
+    Returns:
+        The layer.
+    """
+    fit = fit_mixtures(np.asarray(x), n_components, sample_weight=sample_weight)
+    return _from_mixture(*fit[:3])
+
+
+# Jitted, since each of its handful of small steps would cost a call.
+@eqx.filter_jit
+def _from_mixture(log_weights: Any, means: Any, log_scales: Any) -> MixtureGaussianCDF:
+    return MixtureGaussianCDF.from_mixture(log_weights, means, log_scales)
 
 
 def fit_layer(
@@ -64,7 +85,7 @@ def fit_layer(
     """
     turn = FixedRotation(np.eye(x.shape[1]))
     if rotation is not None:
-        seed = int(np.random.SeedSequence([options.random_state, index]).generate_state(1)[0])
+        seed = derived_seed(options.random_state, index)
         with warnings.catch_warnings():
             # Rows that are normal already have no independent components: that is no fault here.
             warnings.filterwarnings("ignore", message="FastICA did not converge")
@@ -72,8 +93,8 @@ def fit_layer(
                 rotation, np.asarray(x), random_state=seed, sample_weight=sample_weight
             )
     turned, _ = push(turn, x)
-    fit = fit_mixtures(np.asarray(turned), options.n_components, sample_weight=sample_weight)
-    return Layer(turn, _marginal(*fit[:3])), turned
+    marginal = fit_marginal(turned, options.n_components, sample_weight)
+    return Layer(turn, marginal), turned
 
 
 def apply_layer(

@@ -103,10 +103,11 @@ def gaussianize_rows(
             # Principal axes mean nothing where the covariance is the identity: before the rows
             # are called independent, they are looked at from random directions too.
             rotation = "random"
-        layer, gained = data.advance(index, rotation, wants_gains=null is not None)
+        how = {"is_last": index + 1 == most, "wants_gains": null is not None}
+        layer, gained = data.advance(index, rotation, **how)
         layers.append(layer)
         if null is not None:
-            gains.append(Gains(gained, null.advance(index, rotation, wants_gains=True)[1]))
+            gains.append(Gains(gained, null.advance(index, rotation, **how)[1]))
         if held_out is not None and held_out.is_past_best(layer):
             stopped = True
             break
@@ -129,39 +130,26 @@ class _Table:
     """Rows on their way from data to latent."""
 
     def __init__(self, x: Array, options: LayerOptions, sample_weight: Any):
-        self.turned = x
-        self.marginal = None
+        self.x = x
         self.options = options
         self.sample_weight = sample_weight
 
     def advance(
-        self, index: int, rotation: DataRotation | None, *, wants_gains: bool
+        self, index: int, rotation: DataRotation | None, *, is_last: bool, wants_gains: bool
     ) -> tuple[Layer, Float[np.ndarray, " n"]]:
-        """Fit the next layer, move on through it, and say what every row gained."""
-        x, _ = self.move_on()
-        layer, self.turned = fit_layer(
-            x,
-            self.options,
-            index=index,
-            sample_weight=self.sample_weight,
-            rotation=rotation,
-        )
-        self.marginal = layer.marginal
-        if not wants_gains or rotation is None:
+        """Fit the next layer and move on through it; return what every row gained, if wanted."""
+        x, options, weight = self.x, self.options, self.sample_weight
+        layer, turned = fit_layer(x, options, index=index, sample_weight=weight, rotation=rotation)
+        if is_last and not wants_gains:
+            return layer, np.zeros(0)
+        self.x, log_det = push(layer.marginal, turned)
+        if not wants_gains:
+            return layer, np.zeros(0)
+        if rotation is None:
             return layer, np.zeros(len(x))
-        z, log_det = self.move_on()
         if index == 0:
-            return layer, first_row_gains(x, z, log_det, self.options, self.sample_weight)
-        return layer, row_gains(x, z, log_det)
-
-
-    def move_on(self) -> tuple[Array, Array | None]:
-        """Push the rows through the marginals fitted last, unless that is done already."""
-        log_det = None
-        if self.marginal is not None:
-            self.turned, log_det = push(self.marginal, self.turned)
-            self.marginal = None
-        return self.turned, log_det
+            return layer, first_row_gains(x, self.x, log_det, options, weight)
+        return layer, row_gains(x, self.x, log_det)
 
 
 class _HeldOut:

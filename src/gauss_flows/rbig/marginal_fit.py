@@ -117,7 +117,8 @@ def fit_mixtures(
     log_weights, means, log_variances = (np.asarray(part, np.float64) for part in mixture)
     order = np.argsort(means, axis=1, kind="stable")
     log_weights, means, log_scales = (
-        np.take_along_axis(part, order, axis=1) for part in (log_weights, means, 0.5 * log_variances)
+        np.take_along_axis(part, order, axis=1)
+        for part in (log_weights, means, 0.5 * log_variances)
     )
     means = _separate(means, log_scales)
     log_spread = np.log(spread)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from flowjax.bijections import AbstractBijection, Chain, Invert
+from flowjax.bijections import Chain, Invert
 from flowjax.distributions import AbstractTransformed
 from jaxtyping import Array, ArrayLike, Float
 
@@ -32,8 +32,8 @@ from gauss_flows.rbig.elementwise import (
     fit_logistic_mixtures,
     fit_splines,
 )
-from gauss_flows.rbig.marginal_fit import fit_mixtures
-from gauss_flows.rbig.rotations import DataRotation, check_rotation, choose_rotation
+from gauss_flows.rbig.layers import fit_marginal
+from gauss_flows.rbig.rotations import DataRotation, check_rotation, choose_rotation, derived_seed
 
 _Flow = TypeVar("_Flow", bound=AbstractTransformed)
 
@@ -116,16 +116,14 @@ def _checked_condition(flow, condition, n_rows):
     return jnp.asarray(table)
 
 
-def _set(
-    bijection: AbstractBijection, x: Array, condition: Array | None, options: _Options
-) -> tuple[Any, Array]:
+def _set(bijection: Any, x: Array, condition: Array | None, options: _Options) -> tuple[Any, Array]:
     """Set a layer, or a chain layer by layer; return it and what it makes of the rows."""
     if isinstance(bijection, BlockChain | Chain):
         is_scanned = isinstance(bijection, BlockChain)
         parts = []
-        for part in bijection.blocks if is_scanned else bijection.bijections:
-            options = options._replace(random_state=options.random_state + 1)
-            part, x = _set(part, x, condition, options)
+        for index, part in enumerate(bijection.blocks if is_scanned else bijection.bijections):
+            seed = derived_seed(options.random_state, index)
+            part, x = _set(part, x, condition, options._replace(random_state=seed))
             parts.append(part)
         return (BlockChain.from_blocks(parts) if is_scanned else Chain(parts)), x
     # A layer without a condition of its own is not given one.
@@ -169,7 +167,7 @@ def _(layer: ActNorm, x, options):
 
 @set_from_data.register
 def _(layer: MixtureGaussianCDF, x, options):
-    return MixtureGaussianCDF.from_mixture(*fit_mixtures(x, layer.raw.shape[-1])[:3])
+    return fit_marginal(x, layer.raw.shape[-1])
 
 
 @set_from_data.register
@@ -186,8 +184,8 @@ def _(layer: RQSplineMarginal, x, options):
 
 @set_from_data.register
 def _(layer: MixtureGaussianCDFCoupling, x, options):
-    mixtures = fit_mixtures(_active(layer, x), layer._coupling.n_params // 3)[:3]
-    return with_constant_parameters(layer, pack(*(jnp.asarray(part) for part in mixtures)))
+    marginal = fit_marginal(_active(layer, x), layer._coupling.n_params // 3)
+    return with_constant_parameters(layer, marginal.raw)
 
 
 @set_from_data.register

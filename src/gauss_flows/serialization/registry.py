@@ -173,6 +173,7 @@ def _library_classes() -> dict[str, type]:
         **_listed(flowjax.distributions, _FLOWJAX_DISTRIBUTIONS),
         **_listed(paramax, _PARAMAX),
         **_listed(eqx.nn, _EQUINOX),
+        "equinox.if_array": eqx.if_array,  # flowjax's Vmap holds one
     }
     # By the room's name and not the file's, so that files of the room may be moved.
     room = gauss_flows.bijections

@@ -93,6 +93,9 @@ def _encode(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
     def inner(item: Any, name: object) -> Any:
         return _encode(item, f"{place}.{name}" if place else str(name), arrays)
 
+    if isinstance(value, int | float) and type(value).__module__.startswith("jax."):
+        # What a transformation such as stop_gradient makes of a plain number.
+        value = int(value) if isinstance(value, int) else float(value)
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
@@ -109,7 +112,7 @@ def _encode(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"numpy": _store(value, place, arrays), **_look(value)}
     if isinstance(value, np.generic):
         return {"scalar": _store(np.asarray(value), place, arrays), **_look(value)}
-    if isinstance(value, eqx.Module):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):  # a module is one
         return {
             "module": _at(place, class_name, type(value)),
             "fields": {
