@@ -8,7 +8,6 @@ of the machine meets both; the table has medians over the turns and the median o
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -48,7 +47,6 @@ def measure(flow: Any, x: jax.Array, *, epochs: int, repeats: int) -> dict[str, 
             learning_rate=optax.constant_schedule(_RATE),
             batch_size=_BATCH,
             max_epochs=epochs,
-            patience=math.inf,
             show_progress=False,
         )
 

@@ -35,12 +35,12 @@ class Clipped(eqx.Module):
     layer: MixtureGaussianCDF
 
     def transform_and_log_det(self, x):
-        """z (d,) and the summed log-determinant."""
+        """Z (d,) and the summed log-determinant."""
         return clipped(x, *self.layer.mixture)
 
 
 def forward(layer, x):
-    """z and log_det of a batch."""
+    """Z and log_det of a batch."""
     return jax.vmap(layer.transform_and_log_det)(x)
 
 
@@ -65,7 +65,7 @@ def main() -> None:
             ):
                 seconds = side_by_side(
                     {
-                        label: lambda f=function, m=model: f(m, x)
+                        label: lambda f=function, m=model, x=x: f(m, x)
                         for label, model in exact_and_clipped.items()
                     },
                     rounds=21,

@@ -79,9 +79,7 @@ def differences(diagonal, coupling, x) -> tuple[float, float]:
     push = eqx.filter_jit(lambda flow, rows: jax.vmap(flow.bijection.inverse)(rows))
     density = eqx.filter_jit(lambda flow, rows: flow.log_prob(rows))
     moved = jnp.linalg.norm(push(diagonal, x) - push(coupling, x), axis=-1)
-    return float(moved.max()), float(
-        jnp.max(jnp.abs(density(diagonal, x) - density(coupling, x)))
-    )
+    return float(moved.max()), float(jnp.max(jnp.abs(density(diagonal, x) - density(coupling, x))))
 
 
 def round_trip(flow, x) -> float:

@@ -14,6 +14,7 @@ from numerics import mixture_reference as reference
 FAMILY = "gaussian"
 # All of both tails, the bulk, and the median from both sides.
 SCORES = np.r_[np.linspace(-1, 1, 12), np.linspace(-0.1, 0.1, 9), 0.002, -1e-5, 1e-8]
+DERIVATIVE_SCORES = np.array([-0.95, -0.2, -0.03, -0.006, 0.01, 0.06, 0.3, 0.9])
 MIXTURE = (np.log([0.2, 0.7, 0.1]), np.array([-1.5, 0.3, 2.0]), np.log([0.4, 1.0, 1.7]))
 GAP = (np.log([0.4, 0.6]), np.array([-20.0, 25.0]), np.log([0.7, 1.3]))
 
@@ -59,21 +60,21 @@ def test_a_clip_is_rejected(precision):
         checks.check_against_reference(*arguments, everything=clipped)
 
 
-NAMES = pytest.mark.parametrize(
-    "names", [checks.MAP, checks.LOG_PROBABILITIES], ids=["map", "log_probabilities"]
-)
-
-
-@NAMES
 @pytest.mark.parametrize("mixture", [MIXTURE, GAP], ids=["overlapping", "gap"])
-def test_derivatives_match_the_reference(precision, mixture, names):
-    reach = checks.REACH[precision]
-    points = np.array([-0.95 * reach, -5.0, -1.2, -0.2, 0.3, 2.0, 7.0, 0.9 * reach])
-    derivatives.check_derivatives(FAMILY, precision, mixture, points, names)
+def test_derivatives_match_the_reference(precision, mixture):
+    scores = checks.REACH[precision] * DERIVATIVE_SCORES
+    derivatives.check_derivatives(FAMILY, precision, mixture, scores, checks.MAP)
 
 
-@NAMES
-@pytest.mark.parametrize("n_components", [3, 32])
+def test_derivatives_of_log_probabilities_match_the_reference(precision):
+    mixture = MIXTURE if precision == "float64" else GAP
+    scores = checks.REACH[precision] * DERIVATIVE_SCORES
+    derivatives.check_derivatives(FAMILY, precision, mixture, scores, checks.LOG_PROBABILITIES)
+
+
+@pytest.mark.parametrize(
+    ("n_components", "names"), [(3, checks.OUTPUTS), (32, checks.MAP)], ids=["all", "many"]
+)
 def test_a_million_scales_out_everything_is_finite(precision, n_components, names):
     several = reference.random_mixtures, reference.gap_mixtures
     mixtures = [
@@ -124,3 +125,23 @@ def test_leading_axes_broadcast(n_components, shape, leading):
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 def test_vmap_equals_broadcasting(own):
     checks.check_vmap(FAMILY, MIXTURE, 7, own)
+
+
+def test_reverse_mode_twice(x64):
+    # As a penalty on the gradient of log_det takes it.
+    mixture = [jnp.asarray(p) for p in MIXTURE]
+
+    def log_det_slope(x, means):
+        return jax.grad(lambda x: gaussianize(x, mixture[0], means, mixture[2])[1])(x)
+
+    penalty = jax.jit(jax.grad(lambda x, means: log_det_slope(x, means) ** 2, (0, 1)))
+    x, means = jnp.asarray(0.3), mixture[1]
+    of_x, of_means = penalty(x, means)
+    slope, step = jax.jit(log_det_slope), 1e-6
+    differences = [
+        (slope(x, means + e) ** 2 - slope(x, means - e) ** 2) / (2 * step)
+        for e in step * jnp.eye(3)
+    ]
+    np.testing.assert_allclose(of_means, np.array(differences), rtol=1e-6)
+    difference = (slope(x + step, means) ** 2 - slope(x - step, means) ** 2) / (2 * step)
+    np.testing.assert_allclose(of_x, difference, rtol=1e-6)

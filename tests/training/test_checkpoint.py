@@ -1,6 +1,5 @@
 """A run that is broken off and taken up again ends as if it had never been."""
 
-import math
 import os
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from gauss_flows.training import (
 from training.affine_flow import advance_by_one, affine_flow, rows, standard_normal
 
 FILE = "checkpoint.safetensors"
-OPTIONS = {"max_epochs": 12, "batch_size": 16, "patience": math.inf, "show_progress": False}
+OPTIONS = {"max_epochs": 12, "batch_size": 16, "show_progress": False}
 
 
 class PowerCut(Exception):

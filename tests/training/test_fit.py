@@ -155,7 +155,6 @@ class TestEpoch:
             rows(100),
             optimizer=advance_by_one(),
             batch_size=25,
-            patience=math.inf,
             val_prop=0,
             return_best=False,
             **options,
@@ -170,7 +169,6 @@ class TestEpoch:
             affine_flow(),
             rows(60),
             optimizer=advance_by_one(),
-            patience=math.inf,
             return_best=False,
             **QUIET,
         )

@@ -1,6 +1,5 @@
 """When training stops, what it then returns, and that it repeats itself."""
 
-import math
 import warnings
 
 import equinox as eqx
@@ -32,6 +31,17 @@ class TestStopping:
         assert len(losses["train"]) == len(losses["val"]) == 4
         assert "stopped" not in losses
 
+    def test_without_patience_every_epoch_is_run(self):
+        _, losses = fit_gaussianization_flow(
+            jr.key(0),
+            affine_flow(),
+            rows(100),
+            learning_rate=optax.constant_schedule(0.0),
+            max_epochs=50,
+            **QUIET,
+        )
+        assert len(losses["train"]) == 50
+
     @pytest.mark.parametrize("val_prop", [0, 0.2])
     def test_the_best_flow_is_never_worse_than_the_start(self, val_prop):
         options = {
@@ -58,7 +68,6 @@ class TestStopping:
             optimizer=advance_by_one(),
             max_steps=20,
             batch_size=1000,
-            patience=math.inf,
             **QUIET,
         )
         assert flow.bijection.loc[0] == 1 + int(np.argmin(losses["val"]))
@@ -92,7 +101,6 @@ class TestStopping:
                 optimizer=advance_by_one(),
                 batch_size=10,
                 val_prop=0,
-                patience=math.inf,
                 max_epochs=5,
                 return_best=return_best,
                 **QUIET,

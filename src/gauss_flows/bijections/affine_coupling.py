@@ -45,7 +45,7 @@ class AffineCoupling(AbstractBijection):
     Example:
         >>> import jax.numpy as jnp
         >>> import jax.random as jr
-        >>> from gauss_flows.bijections.affine_coupling import AffineCoupling
+        >>> from gauss_flows import AffineCoupling
         >>> layer = AffineCoupling(jr.key(0), n_dims=2)
         >>> layer.transform(jnp.array([0.5, -40.0]))
         Array([  0.5, -40. ], dtype=float32)

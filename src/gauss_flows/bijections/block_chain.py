@@ -83,9 +83,11 @@ class BlockChain(AbstractBijection):
         return tuple(layer for block in self.blocks for layer in block.bijections)
 
     def transform_and_log_det(self, x, condition=None):
+        """Apply the blocks in data order."""
         return _run(self.stacked, x, condition, inverse=False)
 
     def inverse_and_log_det(self, y, condition=None):
+        """Apply the inverse blocks, the last one first."""
         return _run(self.stacked, y, condition, inverse=True)
 
     def intermediates(

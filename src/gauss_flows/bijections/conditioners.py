@@ -14,10 +14,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-# tanh needs inputs that reach its bends: 5/3 standard deviations for standardised inputs, here as
-# the bound of a uniform distribution, with the bends themselves spread over the bulk of the data.
-_FIRST_KERNEL_SCALE = 3.0
-_FIRST_BIAS_RANGE = 2.0
+# A single input must reach the bends of tanh for fine structure to be learnt: kernels up to 3 on
+# standardised data, with the bends spread over its bulk. Several inputs give enough directions
+# already; there rougher features only overfit sooner.
+_FIRST_KERNEL_BOUND = 3.0
+_FIRST_BIAS_BOUND = 2.0
 
 
 class MLP(eqx.Module):
@@ -279,10 +280,10 @@ def _hidden_and_zero_head(
 
 def _first_layer(key: PRNGKeyArray, in_size: int, nn_width: int) -> eqx.nn.Linear:
     kernel_key, bias_key = jax.random.split(key)
-    bound = _FIRST_KERNEL_SCALE / math.sqrt(in_size)
+    bound = max(1.0, _FIRST_KERNEL_BOUND / in_size) / math.sqrt(in_size)
     layer = eqx.nn.Linear(in_size, nn_width, key=key)
     kernel = jax.random.uniform(kernel_key, (nn_width, in_size), minval=-bound, maxval=bound)
     bias = jax.random.uniform(
-        bias_key, (nn_width,), minval=-_FIRST_BIAS_RANGE, maxval=_FIRST_BIAS_RANGE
+        bias_key, (nn_width,), minval=-_FIRST_BIAS_BOUND, maxval=_FIRST_BIAS_BOUND
     )
     return eqx.tree_at(lambda linear: (linear.weight, linear.bias), layer, (kernel, bias))

@@ -53,7 +53,7 @@ class DeepSigmoidCoupling(AbstractBijection):
     Example:
         >>> import jax.numpy as jnp
         >>> import jax.random as jr
-        >>> from gauss_flows.bijections.deep_sigmoid import DeepSigmoidCoupling
+        >>> from gauss_flows import DeepSigmoidCoupling
         >>> layer = DeepSigmoidCoupling(jr.key(0), n_dims=2, n_components=8)
         >>> z, log_det = layer.transform_and_log_det(jnp.array([0.5, -4000.0]))
         >>> bool(jnp.allclose(layer.inverse(z), jnp.array([0.5, -4000.0])))

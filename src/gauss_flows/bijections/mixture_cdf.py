@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from gauss_flows.bijections.mixture_parameters import Mixture, pack, unpack
 from gauss_flows.numerics import gaussian_mixture, logistic_mixture
 
-
 _LOG_SCALE_RATIO = math.log(math.pi / math.sqrt(3.0))
 
 
@@ -25,15 +24,16 @@ def _initial_raw(n_dims: int, n_components: int) -> Array:
 def _packed(log_weights: Array, means: Array, log_scales: Array) -> Array:
     shapes = [jnp.shape(a) for a in (log_weights, means, log_scales)]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2:
-        raise ValueError(f"Expected three arrays of one shape (n_dims, n_components); got {shapes}.")
+        raise ValueError(
+            f"Expected three arrays of one shape (n_dims, n_components); got {shapes}."
+        )
     return pack(jnp.asarray(log_weights), jnp.asarray(means), jnp.asarray(log_scales))
 
 
 class MixtureGaussianCDF(AbstractBijection):
     r"""Gaussianize each coordinate through a mixture of Gaussians.
 
-    .. math::
-        z_i = \Phi^{-1}\Big(\sum_k w_{ik}\,\Phi\big(\tfrac{x_i-\mu_{ik}}{\sigma_{ik}}\big)\Big)
+    $$z_i = \Phi^{-1}\Big(\sum_k w_{ik}\,\Phi\big(\tfrac{x_i-\mu_{ik}}{\sigma_{ik}}\big)\Big),$$
 
     exact in both tails. It starts near the identity with distinct components.
 
@@ -82,10 +82,12 @@ class MixtureGaussianCDF(AbstractBijection):
         return unpack(self.raw)
 
     def transform_and_log_det(self, x, condition=None):
+        """Gaussianize: z (d,) and the log-determinant of dz/dx, in nats."""
         z, log_det = gaussian_mixture.gaussianize(x, *self.mixture)
         return z, jnp.sum(log_det)
 
     def inverse_and_log_det(self, y, condition=None):
+        """Invert: x (d,) at the scores y and the log-determinant of dx/dz; NaN where it failed."""
         mixture = self.mixture
         x = gaussian_mixture.quantile(y, *mixture)
         _, log_det = gaussian_mixture.gaussianize(x, *mixture)
@@ -95,8 +97,7 @@ class MixtureGaussianCDF(AbstractBijection):
 class MixtureLogisticCDF(AbstractBijection):
     r"""Gaussianize each coordinate through a mixture of logistic distributions.
 
-    .. math::
-        z_i = \Phi^{-1}\Big(\sum_k w_{ik}\,\sigma\big(\tfrac{x_i-\mu_{ik}}{s_{ik}}\big)\Big)
+    $$z_i = \Phi^{-1}\Big(\sum_k w_{ik}\,\sigma\big(\tfrac{x_i-\mu_{ik}}{s_{ik}}\big)\Big)$$
 
     Its exponential tails suit data with outliers: z grows as the square root of x.
 
@@ -146,10 +147,12 @@ class MixtureLogisticCDF(AbstractBijection):
         return Mixture(log_weights, means, log_deviations - _LOG_SCALE_RATIO)
 
     def transform_and_log_det(self, x, condition=None):
+        """Gaussianize: z (d,) and the log-determinant of dz/dx, in nats."""
         z, log_det = logistic_mixture.gaussianize(x, *self.mixture)
         return z, jnp.sum(log_det)
 
     def inverse_and_log_det(self, y, condition=None):
+        """Invert: x (d,) at the scores y and the log-determinant of dx/dz; NaN where it failed."""
         mixture = self.mixture
         x = logistic_mixture.quantile(y, *mixture)
         _, log_det = logistic_mixture.gaussianize(x, *mixture)

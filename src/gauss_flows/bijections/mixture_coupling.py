@@ -47,7 +47,7 @@ class MixtureGaussianCDFCoupling(AbstractBijection):
     Example:
         >>> import jax.numpy as jnp
         >>> import jax.random as jr
-        >>> from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
+        >>> from gauss_flows import MixtureGaussianCDFCoupling
         >>> layer = MixtureGaussianCDFCoupling(jr.key(0), n_dims=2, n_components=8)
         >>> z, log_det = layer.transform_and_log_det(jnp.array([0.5, -40.0]))
         >>> bool(jnp.allclose(layer.inverse(z), jnp.array([0.5, -40.0])))

@@ -36,7 +36,7 @@ class RQSplineMarginal(AbstractBijection):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from gauss_flows.bijections.spline import RQSplineMarginal
+        >>> from gauss_flows import RQSplineMarginal
         >>> layer = RQSplineMarginal(n_dims=2)
         >>> z, log_det = layer.transform_and_log_det(jnp.array([0.5, -40.0]))
         >>> z, log_det

@@ -46,7 +46,7 @@ class RQSplineCoupling(AbstractBijection):
     Example:
         >>> import jax.numpy as jnp
         >>> import jax.random as jr
-        >>> from gauss_flows.bijections.spline_coupling import RQSplineCoupling
+        >>> from gauss_flows import RQSplineCoupling
         >>> layer = RQSplineCoupling(jr.key(0), n_dims=2, n_bins=8, nn_width=16, nn_depth=1)
         >>> z, log_det = layer.transform_and_log_det(jnp.array([0.5, -40.0]))
         >>> z, log_det

@@ -60,7 +60,9 @@ def _fit_mixture(train: NDArray[np.float64], test: NDArray[np.float64], seed: in
     from sklearn.mixture import GaussianMixture
 
     best, best_bic = None, np.inf
-    for k in range(1, min(MAX_COMPONENTS, len(train)) + 1):
+    # BIC is no guide where a component has hardly more rows than it takes to span the columns.
+    most = min(MAX_COMPONENTS, max(1, len(train) // (2 * train.shape[1] + 2)))
+    for k in range(1, most + 1):
         mixture = GaussianMixture(k, n_init=3 if len(train) < 5000 else 1, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.numerics import gaussian_mixture
+from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.marginal_fit import fit_mixtures
 
 Array = NDArray[np.float64]
@@ -98,7 +99,9 @@ def try_recipes(
     patience: int = 2,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Trial]:
-    """Score every number of blocks of every recipe on rows that are held back from its fit.
+    """Find the number of blocks of every recipe on rows that are held back from its fit.
+
+    A number is better where these rows gain more than the gain's standard error.
 
     Args:
         x: Rows of shape (n, d).
@@ -106,25 +109,43 @@ def try_recipes(
         held_back: One mask of shape (n,) for each fold; the rows scored are all those in one.
         max_blocks: The most blocks.
         exactly: Score that number of blocks alone.
-        patience: Blocks to go on for after the best mean.
+        patience: Blocks to go on for after the best number.
         tell: Called with a line about each recipe.
 
     Returns:
-        The trials.
+        One trial for each recipe, with its best number of blocks.
     """
     trials: list[Trial] = []
     for recipe in recipes:
-        best, best_mean = 0, -np.inf
+        # After one block of single components the rows have no correlation left to rotate.
+        most = (
+            1
+            if recipe.n_components == 1 and not (recipe.marginals_first or exactly)
+            else max_blocks
+        )
+        best = None
         for n_blocks, log_density in enumerate(_fold_scores(x, recipe, held_back), start=1):
-            if not exactly or n_blocks == max_blocks:
-                trials.append(Trial(recipe, n_blocks, log_density))
-            mean = float(log_density.mean())
-            if mean > best_mean:
-                best, best_mean = n_blocks, mean
-            if n_blocks == max_blocks or (not exactly and n_blocks - best >= patience):
+            trial = Trial(recipe, n_blocks, log_density)
+            if best is None or exactly or gains(log_density, best.log_density):
+                best = trial
+            if n_blocks == most or n_blocks - best.n_blocks >= patience:
+                trials.append(best)
                 break
-        tell(f"{recipe}: {best_mean:.3f} nats on held-back rows with {best} blocks")
+        trial = trials[-1]
+        mean = trial.log_density.mean()
+        tell(f"{recipe}: {mean:.3f} nats on held-back rows with {counted(trial.n_blocks)}")
     return trials
+
+
+def counted(n_blocks: int) -> str:
+    """Write `1 block` or `2 blocks`."""
+    return "1 block" if n_blocks == 1 else f"{n_blocks} blocks"
+
+
+def gains(new: Array, old: Array) -> bool:
+    """Say whether rows gain more log density than the gain's standard error."""
+    gain = Estimate.of_mean(new - old)
+    return bool(gain.value > gain.standard_error)
 
 
 def _fold_scores(

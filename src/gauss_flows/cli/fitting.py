@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
 from gauss_flows.cli.assemble import build_flow
-from gauss_flows.cli.closed_form import Block, Recipe, Trial, grow, try_recipes
+from gauss_flows.cli.closed_form import Block, Recipe, Trial, counted, gains, grow, try_recipes
 from gauss_flows.cli.errors import InputError
 from gauss_flows.cli.evaluate import log_density
 from gauss_flows.numerics.estimate import Estimate
@@ -103,12 +103,16 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
         )
     folds = _folds(len(x), settings.seed)
     trial, candidates = _choose_start(x, folds, settings, tell)
+    closed_form = trial
+    if settings.n_layers is None:
+        trial = trial._replace(n_blocks=min(trial.n_blocks, _trained_blocks(n_dims)))
     if settings.family == "auto":
-        family, found = _choose_family(x, folds[0], trial, settings, tell)
+        family, found = _choose_family(x, folds[0], closed_form, trial, settings, tell)
         candidates += found
     else:
         family = settings.family
     if family == "rbig" or settings.max_epochs == 0:
+        trial = closed_form
         flow, history = _start(family, grow(x, trial.recipe, trial.n_blocks), settings), {}
     else:
         tell(f"training the {family} flow")
@@ -143,25 +147,32 @@ def _choose_start(
         tell=tell,
     )
     best = max(trials, key=lambda trial: trial.log_density.mean())
-    candidates = []
-    for recipe in recipes:
-        own = max(
-            (trial for trial in trials if trial.recipe == recipe),
-            key=lambda trial: trial.log_density.mean(),
+    candidates = [
+        Candidate(
+            f"closed form, {counted(t.n_blocks)}, {t.recipe}", Estimate.of_mean(t.log_density)
         )
-        name = f"closed form, {own.n_blocks} blocks, {recipe}"
-        candidates.append(Candidate(name, Estimate.of_mean(own.log_density)))
+        for t in trials
+    ]
     return best, candidates
+
+
+def _trained_blocks(n_dims: int) -> int:
+    """Return the most blocks to train.
+
+    On wide tables a few trained blocks do what RBIG needs many for, and the cost grows with both.
+    """
+    return int(np.clip(math.ceil(120 / n_dims), 3, _MOST_BLOCKS))
 
 
 def _choose_family(
     x: Array,
     held: NDArray[np.bool_],
+    closed_form: Trial,
     trial: Trial,
     settings: Settings,
     tell: Callable[[str], None],
 ) -> tuple[str, list[Candidate]]:
-    blocks = grow(x[~held], trial.recipe, trial.n_blocks)
+    blocks = grow(x[~held], closed_form.recipe, closed_form.n_blocks)
     best, best_score = "rbig", log_density(_start("rbig", blocks, settings), x[held])
     if settings.max_epochs == 0:
         return best, []
@@ -176,7 +187,7 @@ def _choose_family(
         gain = Estimate.of_mean(score - best_score)
         tell(f"{family}: gains {gain.value:.3f} ± {gain.standard_error:.3f} nats")
         candidates.append(Candidate(f"on one fifth: {family}, trained", Estimate.of_mean(score)))
-        if gain.value > gain.standard_error:
+        if gains(score, best_score):
             best, best_score = family, score
     return best, candidates
 

@@ -12,6 +12,7 @@ from flowjax.bijections import Chain
 
 from gauss_flows.bijections.block_chain import BlockChain
 from gauss_flows.cli.assemble import layers_of
+from gauss_flows.cli.closed_form import counted
 from gauss_flows.cli.flow_file import load_flow
 from gauss_flows.cli.report import as_json, estimate_from, shown
 
@@ -49,7 +50,7 @@ def describe(fit: dict[str, Any]) -> str:
     """Say in one phrase what was fitted."""
     family = {"rbig": "closed-form (RBIG)", "diagonal": "diagonal Gaussianization"}
     name = family.get(fit["family"], fit["family"].replace("-", " "))
-    return f"{name} flow of {fit['n_blocks']} blocks ({fit['recipe']})"
+    return f"{name} flow of {counted(fit['n_blocks'])} ({fit['recipe']})"
 
 
 def layer_names(chain: Any) -> list[str]:

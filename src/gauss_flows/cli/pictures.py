@@ -119,6 +119,7 @@ def _draw_column(axes, name: str, data, samples, *, legend: bool) -> None:
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=4)
     if legend:
+        axes.set_ylabel("least normal columns")
         axes.legend(frameon=False, fontsize=8, loc="upper right", handlelength=1.2)
 
 
@@ -134,6 +135,7 @@ def _draw_latent(axes, index: int, z, *, legend: bool) -> None:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     if legend:
+        axes.set_ylabel("least normal coordinates of z")
         axes.set_ylim(top=1.35 * max(density.max(), axes.get_ylim()[1] / 1.05))
         axes.legend(frameon=False, fontsize=8, loc="upper right", handlelength=1.2)
 

@@ -93,9 +93,7 @@ def forward_with_intermediates(
         for _ in range(x.ndim - 1):
             run = jax.vmap(run)
         return run(x)
-    condition = jnp.broadcast_to(
-        jnp.asarray(condition), (*x.shape[:-1], jnp.shape(condition)[-1])
-    )
+    condition = jnp.broadcast_to(jnp.asarray(condition), (*x.shape[:-1], jnp.shape(condition)[-1]))
     for _ in range(x.ndim - 1):
         run = jax.vmap(run)
     return run(x, condition)

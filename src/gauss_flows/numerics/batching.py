@@ -1,10 +1,8 @@
 """Choose the memory layout in which `jax.vmap` runs an elementwise mixture function.
 
 Layers see one event at a time and `jax.vmap` puts the batch first, so the innermost loop
-would run over an event of two or three numbers. Where a batch shares its parameters and only
-values are asked for, the batch is moved to the last axis: the loop becomes long and
-contiguous, and the inverse can tabulate. Derivatives stay as they come, because what reads
-them would pay for moving them back.
+would run over an event of two or three numbers. Where a batch shares its parameters, it is
+moved to the last axis: the loop becomes long and contiguous, and the inverse can tabulate.
 """
 
 from collections.abc import Callable
@@ -16,17 +14,16 @@ from jaxtyping import Array
 
 
 def vmappable(
-    function: Callable[..., tuple[Array, ...]], *, rows_last: bool
+    function: Callable[..., tuple[Array, ...]],
 ) -> Callable[..., tuple[Array, ...]]:
     """Adapt a function of (x, *parameters) whose components lie on the first axis.
 
     Args:
         function: From x (...) and parameters (K, ...) to a tuple of arrays (...).
-        rows_last: Whether rows that share parameters are moved to the last axis, so that
-            ``function`` is given x (..., n_rows) and parameters (K, ..., 1).
 
     Returns:
-        The same function with the components on the last axis, jitted.
+        The same function with the components on the last axis, jitted. Under `jax.vmap` it is
+        given x (..., n_rows) and parameters (K, ..., 1) where the rows share parameters.
     """
     # Jitted by itself so that a loop inside compiles once for eager callers too.
     compiled = jax.jit(function)
@@ -43,11 +40,12 @@ def vmappable(
             return out, (False,) * len(out)
         # Without the barriers the compiler fuses parameters into every component that reads
         # them, and the result into every reader, and computes both many times.
-        if rows_last and not any(in_batched[1:]):
+        if not any(in_batched[1:]):
             shared = [jnp.moveaxis(p, -1, 0)[..., None] for p in parameters]
             out = jax.lax.optimization_barrier(compiled(jnp.moveaxis(x, 0, -1), *shared))
             out = tuple(jnp.moveaxis(value, -1, 0) for value in out)
         else:
+            # Parameters of every row's own are read once each: no layout pays for a copy.
             x = x if in_batched[0] else x[None]
             own = [
                 jnp.moveaxis(p if batched else p[None], -1, 0)

@@ -5,7 +5,7 @@ whose leading axes broadcast against ``x``; the log-weights are normalised over 
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from gauss_flows.numerics.gaussianize import mixture_functions
 from gauss_flows.numerics.mixture import Family

@@ -1,6 +1,6 @@
 """The Gaussianizing map of a mixture and its inverse, with closed-form derivatives."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from gauss_flows.numerics.batching import vmappable
-from gauss_flows.numerics.mixture import Family, evaluate, partials
+from gauss_flows.numerics.mixture import Family, evaluate, evaluate_fast, partials
 from gauss_flows.numerics.mixture_quantile import mixture_quantile
 from gauss_flows.numerics.normal import SQRT_2PI, scaled_tail, standard_normal_log_density
 
@@ -25,7 +25,7 @@ class MixtureFunctions(NamedTuple):
 
 def mixture_functions(family: Family) -> MixtureFunctions:
     """Build the map, its inverse and the log-probabilities of one family."""
-    value, value_and_partials, root, log_probabilities = _batched(family)
+    value, value_and_partials, root, log_probabilities = _evaluations(family)
 
     @jax.custom_jvp
     def gaussianize(x, log_weights, means, log_scales):
@@ -33,16 +33,17 @@ def mixture_functions(family: Family) -> MixtureFunctions:
 
     @gaussianize.defjvp
     def _(primals, tangents):
-        x, log_weights, means, log_scales = primals
-        dx, *parameter_tangents = tangents
-        z, log_det, slope, *derivatives = value_and_partials(*primals)
-        dz, dlog_density = 0.0, -jnp.sum(jnp.exp(log_weights) * tangents[1], axis=-1)
-        for k, (share, share_score, weight_effect) in enumerate(_by_component(derivatives)):
-            dlog_weight, dmean, dlog_scale = (tangent[..., k] for tangent in parameter_tangents)
-            # The tangent of (x − μ)/σ, times σ.
-            shift = dx - dmean - (x - means[..., k]) * dlog_scale
-            dz += slope * share * shift + weight_effect * dlog_weight
-            dlog_density += share_score * shift + share * (dlog_weight - dlog_scale)
+        x, log_weights, means, _ = primals
+        dx, dlog_weights, dmeans, dlog_scales = tangents
+        z, log_det, slope, at = value_and_partials(*primals)
+        # The tangent of (x − μ)/σ, times σ.
+        shift = dx[..., None] - dmeans - (x[..., None] - means) * dlog_scales
+        dz = slope * _sum(at.share * shift) + _sum(at.weight_effect * dlog_weights)
+        dlog_density = (
+            _sum(at.share_score * shift)
+            + _sum(at.share * (dlog_weights - dlog_scales))
+            - _sum(jnp.exp(log_weights) * dlog_weights)
+        )
         return (z, log_det), (dz, dlog_density + z * dz)
 
     @jax.custom_jvp
@@ -56,15 +57,12 @@ def mixture_functions(family: Family) -> MixtureFunctions:
         z, log_weights, means, log_scales = primals
         dz, dlog_weights, dmeans, dlog_scales = tangents
         x = quantile(z, log_weights, means, log_scales)
-        _, _, slope, *derivatives = value_and_partials(x, log_weights, means, log_scales)
+        _, _, slope, at = value_and_partials(x, log_weights, means, log_scales)
         # Between far modes the quantile jumps and its slope overflows; a derivative that is
         # merely enormous keeps one such point from turning a batch's gradient into NaN.
         slope = jnp.maximum(slope, jnp.sqrt(jnp.finfo(slope.dtype).tiny))
-        moved, raised = 0.0, dz
-        for k, (share, _, weight_effect) in enumerate(_by_component(derivatives)):
-            moved += share * (dmeans[..., k] + (x - means[..., k]) * dlog_scales[..., k])
-            raised -= weight_effect * dlog_weights[..., k]
-        return x, moved + raised / slope
+        moved = _sum(at.share * (dmeans + (x[..., None] - means) * dlog_scales))
+        return x, moved + (dz - _sum(at.weight_effect * dlog_weights)) / slope
 
     def differentiable(index: int, rate: Callable[[Array, Array], Array] | None):
         """One of the log-probabilities; ``rate`` is its derivative in z, given z and itself."""
@@ -100,24 +98,24 @@ def _log_survival_rate(z: Array, log_survival: Array) -> Array:
     return -_log_cdf_rate(-z, log_survival)
 
 
-def _by_component(derivatives: list[Array]) -> Iterator[tuple[Array, ...]]:
-    """Three partial derivatives at a time, as `value_and_partials` lists them."""
-    return zip(*[iter(derivatives)] * 3, strict=True)
+def _sum(values: Array) -> Array:
+    return jnp.sum(values, axis=-1)
 
 
-def _batched(family: Family) -> tuple[Callable[..., tuple[Array, ...]], ...]:
+def _evaluations(family: Family):
     """The evaluations of one family, ready for `jax.vmap`."""
 
     def value(x, log_weights, means, log_scales):
-        at = evaluate(family, x, log_weights, means, log_scales)
+        at = evaluate_fast(family, x, log_weights, means, log_scales)
         return at.z, at.log_det
 
+    @jax.jit
     def value_and_partials(x, log_weights, means, log_scales):
-        at = evaluate(family, x, log_weights, means, log_scales)
-        return at.z, at.log_det, at.slope, *partials(family, at)
+        at, components = evaluate(family, x, log_weights, means, log_scales)
+        return at.z, at.log_det, at.slope, partials(family, at, components)
 
     def log_probabilities(x, log_weights, means, log_scales):
-        at = evaluate(family, x, log_weights, means, log_scales)
+        at = evaluate_fast(family, x, log_weights, means, log_scales)
         rest = jnp.log1p(-jnp.exp(at.log_beyond))
         log_cdf = jnp.where(at.z > 0, rest, at.log_beyond)
         log_survival = jnp.where(at.z > 0, at.log_beyond, rest)
@@ -127,9 +125,4 @@ def _batched(family: Family) -> tuple[Callable[..., tuple[Array, ...]], ...]:
         x, _ = mixture_quantile(family, z, log_weights, means, log_scales)
         return (x,)
 
-    return (
-        vmappable(value, rows_last=True),
-        vmappable(value_and_partials, rows_last=False),
-        vmappable(root, rows_last=True),
-        vmappable(log_probabilities, rows_last=True),
-    )
+    return vmappable(value), value_and_partials, vmappable(root), vmappable(log_probabilities)

@@ -1,7 +1,7 @@
 r"""One-dimensional logistic mixtures: the Gaussianizing map, its inverse, log-probabilities.
 
-A component's CDF is :math:`1/(1 + e^{-u})` with :math:`u = (x-\mu)/s`; ``log_scales`` holds
-:math:`\log s`. Shapes are those of `gauss_flows.numerics.gaussian_mixture`.
+A component's CDF is $1/(1 + e^{-u})$ with $u = (x-\mu)/s$; ``log_scales`` holds
+$\log s$. Shapes are those of `gauss_flows.numerics.gaussian_mixture`.
 """
 
 import jax.numpy as jnp

@@ -1,20 +1,22 @@
 r"""Gaussianization by a one-dimensional mixture of any symmetric, bell-shaped family.
 
-For a mixture with CDF :math:`F` and density :math:`f`,
+For a mixture with CDF $F$ and density $f$,
 
-.. math:: z = \Phi^{-1}(F(x)), \qquad \log\left|\frac{dz}{dx}\right| = \log f(x) - \log\varphi(z).
+$$z = \Phi^{-1}(F(x)), \qquad \log\left|\frac{dz}{dx}\right| = \log f(x) - \log\varphi(z).$$
 
-No probability is clipped and none is rounded to 0 or 1. With :math:`u_k = (x-\mu_k)/\sigma_k`,
-a component's density and the mass of its tail beyond :math:`x` are one *bump* :math:`b(u_k)`,
+No probability is clipped and none is rounded to 0 or 1. With $u_k = (x-\mu_k)/\sigma_k$,
+a component's density and the mass of its tail beyond $x$ are one *bump* $b(u_k)$,
 which holds the only exponential, times two slowly varying factors. All bumps are scaled by
-the largest, and that scale cancels from the log-determinant where :math:`x` lies outside all
-components, so it stays exact however far out :math:`x` is.
+the largest, and that scale cancels from the log-determinant where $x$ lies outside all
+components, so it stays exact however far out $x$ is.
 
-Inside this module the components lie on the first axis and batches on the last: loops then
-run over contiguous elements whatever the width of the event.
+There are two ways through the components. `evaluate` reduces over a last axis: it compiles
+quickly and leaves each component's part behind, which is what derivatives need. `evaluate_fast`
+writes up to twelve components out one by one, which vectorises over x, for values alone.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -30,8 +32,7 @@ from gauss_flows.numerics.normal import (
     scaled_tail,
 )
 
-# Up to this many components are written out one by one, which vectorises; more would
-# compile too slowly and are reduced over an axis.
+# More would compile too slowly.
 _UNROLLED_COMPONENTS = 12
 
 
@@ -51,8 +52,8 @@ class Family(NamedTuple):
     quantile: Callable[[Array], Array]
 
 
-class Component(NamedTuple):
-    """One component at x (or all of them, stacked), on the scale exp(shift)."""
+class Components(NamedTuple):
+    """The components at x, on the scale exp(shift); each (..., K)."""
 
     u: Array
     inverse_scale: Array
@@ -66,85 +67,104 @@ class Evaluation(NamedTuple):
 
     z: Array
     log_det: Array
+    slope: Array  # f(x) / φ(z) = dz/dx
     shift: Array
     total_density: Array  # on the scale exp(shift)
     log_beyond: Array  # log mass of the smaller tail
     scaled_beyond: Array  # the same mass on the scale exp(tail_shift)
     tail_shift: Array  # shift where x lies outside all components, else 0
     mills: Array  # mass of the smaller tail / φ(z)
-    slope: Array  # f(x) / φ(z) = dz/dx
-    components: tuple[Component, ...]
+    total_score: Array  # d log f / dx
+
+
+class _Sums(NamedTuple):
+    """Sums over the components, each of x's shape."""
+
+    density: Array
+    score: Array  # Σ density · d log density / dx
+    tail: Array
+    signed_tail: Array  # tails of components left of x, less those right of it
+    above: Array  # weight of the components right of x
+    below: Array
 
 
 def evaluate(
-    family: Family,
-    x: Array,
-    log_weights: Array,
-    means: Array,
-    log_scales: Array,
-    *,
-    fast: bool = True,
+    family: Family, x: Array, log_weights: Array, means: Array, log_scales: Array
+) -> tuple[Evaluation, Components]:
+    """Evaluate a mixture whose components lie on the parameters' last axis."""
+    inverse_scale = jnp.exp(-log_scales)
+    u = (x[..., None] - means) * inverse_scale
+    log_bump = log_weights + family.log_bump(jnp.abs(u))
+    shift = jnp.max(log_bump, axis=-1)
+    components = _component(
+        family, u, log_bump - shift[..., None], jnp.exp(log_weights), inverse_scale
+    )
+    sums = _Sums(*(jnp.sum(part, axis=-1) for part in _summands(family, components)))
+    return _assemble(shift, sums), components
+
+
+def evaluate_fast(
+    family: Family, x: Array, log_weights: Array, means: Array, log_scales: Array
 ) -> Evaluation:
-    """Evaluate a mixture whose components lie on the parameters' first axis.
-
-    Without ``fast`` it runs slower and compiles sooner.
-    """
+    """The same for components on the parameters' first axis, without their parts."""
     n_components = log_weights.shape[0]
-    unrolled = fast and n_components <= _UNROLLED_COMPONENTS
-    parts = range(n_components) if unrolled else (slice(None),)
-
-    def total(values: list[Array]) -> Array:
-        return sum(values[1:], start=values[0]) if unrolled else jnp.sum(values[0], axis=0)
-
+    if n_components > _UNROLLED_COMPONENTS:
+        last = [jnp.moveaxis(p, 0, -1) for p in (log_weights, means, log_scales)]
+        return evaluate(family, x, *last)[0]
     weights, inverse_scales = jnp.exp(log_weights), jnp.exp(-log_scales)
-    us = [(x - means[k]) * inverse_scales[k] for k in parts]
-    log_bumps = [log_weights[k] + family.log_bump(jnp.abs(u)) for k, u in zip(parts, us)]
-    shift = log_bumps[0] if unrolled else jnp.max(log_bumps[0], axis=0)
-    for log_bump in log_bumps[1:]:
-        shift = jnp.maximum(shift, log_bump)
+    us = [(x - means[k]) * inverse_scales[k] for k in range(n_components)]
+    log_bumps = [log_weights[k] + family.log_bump(jnp.abs(u)) for k, u in enumerate(us)]
+    shift = functools.reduce(jnp.maximum, log_bumps)
     # Held, or the compiler would find the largest anew for every component.
     shift = jax.lax.optimization_barrier(shift)
-
-    components = []
-    for k, u, log_bump in zip(parts, us, log_bumps):
-        bump = jnp.exp(log_bump - shift)
-        density_factor, tail_factor = family.factors(jnp.abs(u))
-        components.append(
-            Component(
-                u=u,
-                inverse_scale=inverse_scales[k],
-                weight=weights[k],
-                density=bump * density_factor * inverse_scales[k],
-                tail=bump * tail_factor,
-            )
+    summands = [
+        _summands(
+            family,
+            _component(family, us[k], log_bumps[k] - shift, weights[k], inverse_scales[k]),
         )
-    total_density = total([c.density for c in components])
-    total_tail = total([c.tail for c in components])
-    signed_tail = total([jnp.where(c.u >= 0, c.tail, -c.tail) for c in components])
-    above = total([jnp.where(c.u >= 0, 0.0, c.weight) for c in components])
-    below = total([jnp.where(c.u >= 0, c.weight, 0.0) for c in components])
-    return _assemble(
-        shift, total_density, total_tail, signed_tail, above, below, tuple(components)
+        for k in range(n_components)
+    ]
+    sums = _Sums(*(functools.reduce(jnp.add, parts) for parts in zip(*summands, strict=True)))
+    return _assemble(shift, sums)
+
+
+def _component(
+    family: Family, u: Array, log_bump: Array, weight: Array, inverse_scale: Array
+) -> Components:
+    bump = jnp.exp(log_bump)
+    density_factor, tail_factor = family.factors(jnp.abs(u))
+    return Components(
+        u=u,
+        inverse_scale=inverse_scale,
+        weight=weight,
+        density=bump * density_factor * inverse_scale,
+        tail=bump * tail_factor,
     )
 
 
-def _assemble(
-    shift: Array,
-    total_density: Array,
-    total_tail: Array,
-    signed_tail: Array,
-    above: Array,
-    below: Array,
-    components: tuple[Component, ...],
-) -> Evaluation:
+def _summands(family: Family, at: Components) -> _Sums:
+    right = at.u >= 0  # x lies right of the component
+    right_f = right.astype(at.u.dtype)
+    return _Sums(
+        density=at.density,
+        score=at.density * family.score(at.u) * at.inverse_scale,
+        tail=at.tail,
+        signed_tail=jnp.where(right, at.tail, -at.tail),
+        above=at.weight * (1.0 - right_f),
+        below=at.weight * right_f,
+    )
+
+
+def _assemble(shift: Array, sums: _Sums) -> Evaluation:
     """From sums over the components to z and its log-determinant."""
-    signed_tail = signed_tail * jnp.exp(shift)
+    above, below, total_density = sums.above, sums.below, sums.density
+    signed_tail = sums.signed_tail * jnp.exp(shift)
     outside = (above == 0) | (below == 0)
     centre = (0.5 * (below - above) - signed_tail) / (below + above)  # F(x) − ½
     # A tail that is not outside all components is a sum of positive parts on the plain scale.
     # `tiny` is reached only where the weight of the components beyond has itself underflowed.
     inside = jnp.minimum(above + signed_tail, below - signed_tail)
-    beyond = jnp.maximum(jnp.where(outside, total_tail, inside), jnp.finfo(shift.dtype).tiny)
+    beyond = jnp.maximum(jnp.where(outside, sums.tail, inside), jnp.finfo(shift.dtype).tiny)
     tail_shift = jnp.where(outside, shift, 0.0)
     log_beyond = jnp.log(beyond) + tail_shift
 
@@ -162,42 +182,36 @@ def _assemble(
     return Evaluation(
         z=z,
         log_det=log_det,
+        slope=jnp.exp(log_det),
         shift=shift,
         total_density=total_density,
         log_beyond=log_beyond,
         scaled_beyond=beyond,
         tail_shift=tail_shift,
         mills=mills,
-        slope=jnp.exp(log_det),
-        components=components,
+        total_score=sums.score / total_density,
     )
 
 
-def partials(family: Family, at: Evaluation) -> Iterator[Array]:
-    """The closed-form derivatives, three for each component, each of x's shape.
+class Partials(NamedTuple):
+    """Derivatives of z and log f, component by component, each (..., K)."""
 
-    They are its share of the density; that share times its score, d log density / dx; and
-    dz / d log-weight, for weights that stay normalised. Component by component, because a
-    stack would have to be transposed before it meets the batch again.
-    """
-    sign = jnp.where(at.z > 0, -1.0, 1.0)
-    scale = jnp.exp(at.shift - at.tail_shift)
-    for c in at.components:
-        share = c.density / at.total_density
-        # The mass of this component in the mixture's smaller tail, on that tail's scale.
-        same_side = (c.u >= 0) == (at.z > 0)
-        mass = jnp.where(same_side, c.tail * scale, c.weight - c.tail * scale)
-        effect = sign * at.mills * (mass / at.scaled_beyond - c.weight)
-        triple = (share, share * family.score(c.u) * c.inverse_scale, effect)
-        if share.ndim == at.z.ndim:
-            yield from triple
-        else:
-            yield from (part[k] for k in range(share.shape[0]) for part in triple)
+    share: Array  # share of the density
+    share_score: Array  # share · d log density / dx
+    weight_effect: Array  # dz / d log-weight, for weights that stay normalised
 
 
-def log_slope_derivative(family: Family, at: Evaluation) -> Array:
-    """The derivative of log(dz/dx) in x, which is what bends the map."""
-    scores = [c.density * family.score(c.u) * c.inverse_scale for c in at.components]
-    if len(scores) == 1 and scores[0].ndim > at.z.ndim:
-        scores = [jnp.sum(scores[0], axis=0)]
-    return sum(scores[1:], start=scores[0]) / at.total_density + at.z * at.slope
+def partials(family: Family, at: Evaluation, components: Components) -> Partials:
+    """The closed-form derivatives, from what an evaluation left."""
+    share = components.density * (1.0 / at.total_density)[..., None]
+    # The mass of each component in the mixture's smaller tail, on that tail's scale.
+    same_side = (components.u >= 0) == (at.z > 0)[..., None]
+    near = components.tail * jnp.exp(at.shift - at.tail_shift)[..., None]
+    mass = jnp.where(same_side, near, components.weight - near)
+    signed_mills = jnp.where(at.z > 0, -at.mills, at.mills)
+    tail_share = mass * (signed_mills / at.scaled_beyond)[..., None]
+    return Partials(
+        share=share,
+        share_score=share * family.score(components.u) * components.inverse_scale,
+        weight_effect=tail_share - components.weight * signed_mills[..., None],
+    )

@@ -1,7 +1,7 @@
 r"""The quantile of a mixture at a normal score: Halley's method inside a rigorous bracket.
 
-The root of :math:`g(x) = \Phi^{-1}(F(x)) - z` lies between the smallest and the largest of
-the components' own quantiles at :math:`z`. On that scale :math:`g` is nearly straight, and its
+The root of $g(x) = \Phi^{-1}(F(x)) - z$ lies between the smallest and the largest of
+the components' own quantiles at $z$. On that scale $g$ is nearly straight, and its
 curvature comes with the evaluation, so a few cubic steps are enough.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from gauss_flows.numerics.mixture import Family, evaluate, log_slope_derivative
+from gauss_flows.numerics.mixture import Evaluation, Family, evaluate, evaluate_fast
 
 _MAX_EVALUATIONS = 120
 
@@ -60,8 +60,9 @@ def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
     spacing = 2.0 * _TABLE_LIMIT / _TABLE_STEPS
     scores = jnp.linspace(-_TABLE_LIMIT, _TABLE_LIMIT, _TABLE_STEPS + 1, dtype=z.dtype)
     scores = jnp.broadcast_to(scores, (*z.shape[:-1], scores.size))
-    x, _ = _search(family, scores, _mean_quantile(family, scores, *parameters), *parameters, fast=False)
-    rise = spacing * jnp.exp(-evaluate(family, x, *parameters, fast=False).log_det)
+    start = _mean_quantile(family, scores, *parameters)
+    x, _ = _search(family, scores, start, *parameters, fast=False)
+    rise = spacing * jnp.exp(-_evaluate(family, x, parameters, fast=False).log_det)
     # An overhanging tangent, at the edge of a gap, would throw the cubic out of its cell.
     step = jnp.diff(x, axis=-1)
     limit = 3.0 * jnp.minimum(
@@ -86,6 +87,12 @@ def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
     return start + jnp.where(beyond > 0, jnp.sign(z) * beyond * slope, 0.0)
 
 
+def _evaluate(family: Family, x: Array, parameters: tuple[Array, ...], *, fast: bool) -> Evaluation:
+    if fast:
+        return evaluate_fast(family, x, *parameters)
+    return evaluate(family, x, *(jnp.moveaxis(p, 0, -1) for p in parameters))[0]
+
+
 def _search(
     family: Family,
     z: Array,
@@ -104,7 +111,7 @@ def _search(
 
     def step(search: _Search) -> _Search:
         x = search.x
-        at = evaluate(family, x, log_weights, means, log_scales, fast=fast)
+        at = _evaluate(family, x, (log_weights, means, log_scales), fast=fast)
         g = at.z - z
         # A point is accepted on the residual that was seen there, never on one foreseen:
         # a narrow component may hide ahead. Half an ulp of x may be all that can be had.
@@ -113,7 +120,7 @@ def _search(
         upper = jnp.where(g > 0, x, search.upper)
         newton = -g * jnp.exp(-at.log_det)
         # Halley's correction is trusted only where the curve is mild over the step.
-        bend = 0.5 * newton * log_slope_derivative(family, at)
+        bend = 0.5 * newton * (at.total_score + at.z * at.slope)
         candidate = x + newton / (1.0 + jnp.clip(bend, -0.5, 1.0))
         slow = jnp.abs(g) > 0.5 * search.residual
         inside = (candidate > lower) & (candidate < upper)

@@ -1,12 +1,11 @@
 r"""The far tails of the standard normal, without a clip.
 
 Two functions carry every Gaussianizing layer: the *scaled tail*
-:math:`S(u) = \Phi(-u)\,e^{u^2/2}`, which never underflows, and the quantile of a tail
+$S(u) = \Phi(-u)\,e^{u^2/2}$, which never underflows, and the quantile of a tail
 probability that is known by its logarithm only.
 """
 
 import math
-
 
 import jax.numpy as jnp
 import numpy as np
@@ -159,7 +158,7 @@ def _ratio(fraction: tuple[tuple[float, ...], ...], x: Array) -> Array:
 def scaled_tail(u: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""The normal's tail with its exponential taken out.
 
-    .. math:: S(u) = \Phi(-u)\,e^{u^2/2} = \tfrac12\,\mathrm{erfcx}(u/\sqrt2), \quad u \ge 0.
+    $$S(u) = \Phi(-u)\,e^{u^2/2} = \tfrac12\,\mathrm{erfcx}(u/\sqrt2), \quad u \ge 0.$$
 
     Args:
         u: Distances from the centre, in standard deviations, none negative. Any shape.
@@ -184,7 +183,7 @@ def scaled_tail(u: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def central_quantile(q: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""The normal quantile near the median, :math:`\Phi^{-1}(\tfrac12 + q)`, for \|q\| ≤ 0.425.
+    r"""The normal quantile near the median, $\Phi^{-1}(\tfrac12 + q)$, for \|q\| ≤ 0.425.
 
     Args:
         q: Probability less one half. Any shape.
@@ -202,7 +201,7 @@ def central_quantile(q: Float[Array, "..."]) -> Float[Array, "..."]:
 def quantile_from_log_tail(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""The distance at which the normal's tail has a given log-probability.
 
-    Solves :math:`\log\Phi(-z) = \log p` for :math:`z`.
+    Solves $\log\Phi(-z) = \log p$ for $z$.
 
     Args:
         log_p: Log-probability of one tail, at most log 0.075 ≈ −2.6 (nearer the median use
@@ -225,8 +224,8 @@ def quantile_from_log_tail(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _far_quantile(r: Array) -> Array:
-    # y = z² solves y + log(2πy) + 2(1/y - 5/(2y²) + 37/(3y³) - …) = 2r². Beyond r = 27 the logarithm is
-    # log(4πr²) less a few terms of a small relative change ε, so that one logarithm serves.
+    # y = z² solves y + log(2πy) + 2(1/y - 5/(2y²) + 37/(3y³) - …) = 2r². Out there the
+    # logarithm is log(4πr²) and a few terms of a small relative change ε: one log serves.
     w = 2.0 * jnp.maximum(r, _AS241_LIMIT) ** 2
     log_term = jnp.log(2.0 * math.pi * w)
     y = w - log_term
@@ -242,7 +241,7 @@ def _far_quantile(r: Array) -> Array:
 
 
 def standard_normal_log_density(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""The standard normal log-density :math:`-z^2/2 - \log\sqrt{2\pi}`, in nats."""
+    r"""The standard normal log-density $-z^2/2 - \log\sqrt{2\pi}$, in nats."""
     return -0.5 * z * z - LOG_SQRT_2PI
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 _LOG_SQRT_2PI = 0.9189385332046727
 _SMALLEST_WEIGHT = 1e-7
@@ -36,7 +36,7 @@ class Mixture(NamedTuple):
 class _State(NamedTuple):
     mixture: Mixture
     value: Float[Array, " d"]
-    gain: Float[Array, ""]
+    climbs: Bool[Array, " d"]
     n_leaps: Int[Array, ""]
 
 
@@ -55,7 +55,7 @@ def fit_bins(
         bins: The histogram.
         starts: Mixtures to start from, those of one start after those of another.
         floor: Smallest variance of a component, shape `(d,)`.
-        tolerance: Stop when three steps raise no column's log-likelihood by more nats than this.
+        tolerance: A column stops when three steps raise its log-likelihood by no more nats.
         max_iterations: Most EM steps in either part.
         n_coarse: Number of merged bins; a power of two.
 
@@ -174,11 +174,15 @@ def _climb(bins, mixture, floor, tolerance, max_iterations):
         keep = value_far >= value_one
         value = jnp.where(keep, value_far, value_one)
         new = jax.tree.map(lambda a, b: jnp.where(keep[:, None], a, b), three, two)
-        return _State(new, value, jnp.max(value - state.value), state.n_leaps + 1)
+        # A column that has arrived stays, so that its fit does not depend on the others'.
+        moved = jax.tree.map(lambda a, b: jnp.where(state.climbs[:, None], a, b), new, start)
+        climbs = state.climbs & (value - state.value > tolerance)
+        value = jnp.where(state.climbs, value, state.value)
+        return _State(moved, value, climbs, state.n_leaps + 1)
 
     def unfinished(state):
-        return (state.gain > tolerance) & (3 * state.n_leaps < max_iterations)
+        return jnp.any(state.climbs) & (3 * state.n_leaps < max_iterations)
 
     lowest = jnp.full_like(floor, -jnp.inf)
-    first = _State(mixture, lowest, jnp.asarray(jnp.inf, floor.dtype), jnp.asarray(0))
+    first = _State(mixture, lowest, jnp.ones(floor.shape, bool), jnp.asarray(0))
     return lax.while_loop(unfinished, leap, first)

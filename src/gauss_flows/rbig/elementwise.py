@@ -21,7 +21,6 @@ LOGISTIC_DEVIATION = math.pi / math.sqrt(3.0)
 
 _N_STEPS = 300
 _STEP = 0.03
-_N_POINTS = 256
 # Share of the least bin and of the largest log-derivative that leaves the optimiser room.
 _ROOM = 0.95
 
@@ -134,7 +133,7 @@ def _triple(parameters):
 
 
 def _climbed(transform: Transform, start, x, setting=0.0):
-    points = Histogram.from_data(x, _N_POINTS) if len(x) > _N_POINTS else Histogram.from_points(x)
+    points = Histogram.from_data(x)
     weights = points.weights / points.weights.sum(1, keepdims=True)
     return np.asarray(_climb(transform, start, points.means, weights, setting), np.float64)
 

@@ -9,8 +9,6 @@ from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.histograms import Histogram, bin_edges
 from gauss_flows.rbig.marginal_fit import MixtureFit, fit_mixtures
 
-_N_BINS = 256
-
 
 def marginal_entropy(
     x: Float[ArrayLike, "n d"],
@@ -125,7 +123,7 @@ def _crossed(x, n_components, sample_weight, random_state, row_values):
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(f"Expected x of shape (n, d) with at least 2 rows; got {x.shape}.")
     weight = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    edges = bin_edges(x, min(_N_BINS, 1 << (len(x) - 1).bit_length()), weight)
+    edges = bin_edges(x, sample_weight=weight)
     first = np.random.default_rng(random_state).permutation(len(x)) < len(x) // 2
     halves = [
         Histogram.from_data(x[part], sample_weight=weight[part], edges=edges)
@@ -133,19 +131,13 @@ def _crossed(x, n_components, sample_weight, random_state, row_values):
     ]
     whole = halves[0].merge(halves[1])
     fits = [fit_mixtures(part, n_components) for part in (whole, *halves)]
-    value, error = _mean_and_error(
-        row_values(fits[0], whole, whole.means), whole, (weight**2).sum() / weight.sum() ** 2
-    )
-    crossed = [
-        _mean_and_error(row_values(fit, fitted, other.means), other, 0.0)[0] * other.weights.sum(1)
-        for fit, fitted, other in zip(fits[1:], halves, halves[::-1], strict=True)
+    values = [
+        (2 * row_values(fits[0], whole, half.means) + row_values(fit, other, half.means)) / 3
+        for half, other, fit in zip(halves, halves[::-1], fits[:0:-1], strict=True)
     ]
-    crossed = sum(crossed) / weight.sum()
-    return Estimate((2 * value + crossed) / 3, error)
-
-
-def _mean_and_error(values, histogram, one_row):
-    w = histogram.weights / histogram.weights.sum(1, keepdims=True)
-    mean = (w * values).sum(1)
-    variance = (w * (values - mean[:, None]) ** 2).sum(1)
-    return mean, np.sqrt(variance * one_row / (1 - one_row))
+    shares = np.concatenate([half.weights for half in halves], axis=1) / weight.sum()
+    values = np.concatenate(values, axis=1)
+    mean = (shares * values).sum(1)
+    variance = (shares * (values - mean[:, None]) ** 2).sum(1)
+    one_row = (weight**2).sum() / weight.sum() ** 2
+    return Estimate(mean, np.sqrt(variance * one_row / (1 - one_row)))

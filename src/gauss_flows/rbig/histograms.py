@@ -57,7 +57,7 @@ class Histogram(NamedTuple):
             x: The rows, shape `(n, d)`.
             n_bins: Number of bins `M` of each column; ignored where `edges` are given.
             sample_weight: Non-negative weight of each row, shape `(n,)`; one each by default.
-            edges: Edges to use, shape `(d, M + 1)`, increasing; from `bin_edges` by default.
+            edges: Edges to use, shape `(d, M + 1)`, nowhere falling; from `bin_edges` by default.
 
         Returns:
             The histogram, in float64.
@@ -77,7 +77,7 @@ class Histogram(NamedTuple):
         filled = counts > 0
         # All columns one after the other: every run of equal bins is one segment.
         values, starts = columns.ravel(), (bounds[:, :-1] + n * np.arange(d)[:, None])[filled]
-        totals, means, variances = np.zeros((3, *counts.shape))
+        totals, means, variances = (np.zeros(filled.shape) for _ in range(3))
         totals[filled] = (
             counts[filled] if weight is None else np.add.reduceat(weight.ravel(), starts)
         )
@@ -94,29 +94,6 @@ class Histogram(NamedTuple):
         places = np.where(filled, np.arange(filled[0].size), filled.argmax(1)[:, None])
         means = np.take_along_axis(means, np.maximum.accumulate(places, axis=1), axis=1)
         return cls(totals, means, variances, edges)
-
-    @classmethod
-    def from_points(
-        cls, x: Float[ArrayLike, "n d"], sample_weight: Float[ArrayLike, " n"] | None = None
-    ) -> Self:
-        """Give every row a bin of its own; the number of bins is the next power of two.
-
-        Args:
-            x: The rows, shape `(n, d)`.
-            sample_weight: Non-negative weight of each row, shape `(n,)`; one each by default.
-
-        Returns:
-            The histogram, in float64, of variance zero and padded with bins of weight zero.
-        """
-        columns, weight = _sorted_columns(x, sample_weight)
-        n = columns.shape[1]
-        padding = ((0, 0), (0, (1 << (n - 1).bit_length()) - n))
-        totals = np.pad(np.ones_like(columns) if weight is None else weight, padding)
-        means = np.pad(columns, padding, mode="edge")
-        inner = 0.5 * (means[:, 1:] + means[:, :-1])
-        infinite = np.full((len(columns), 1), np.inf)
-        edges = np.concatenate([-infinite, inner, infinite], axis=1)
-        return cls(totals, means, np.zeros_like(means), edges)
 
     def merge(self, other: "Histogram") -> "Histogram":
         """Add a histogram of other rows, with the same edges.
@@ -152,7 +129,8 @@ def bin_edges(
 
     Half of them are quantiles, so that a sharp mode gets bins in proportion to its mass, and half
     are evenly spaced in arcsinh of the standardised value, so that a heavy tail keeps its shape.
-    Repeated values get a bin to themselves.
+    In a column of no more distinct values than bins every value gets a bin to itself, and often
+    repeated ones do in any.
 
     Args:
         x: The rows, shape `(n, d)`.
@@ -160,7 +138,7 @@ def bin_edges(
         sample_weight: Non-negative weight of each row, shape `(n,)`; one each by default.
 
     Returns:
-        Increasing edges with infinite ends, shape `(d, n_bins + 1)`.
+        Edges with infinite ends that nowhere fall, shape `(d, n_bins + 1)`.
     """
     return _edges_of_sorted(*_sorted_columns(x, sample_weight), n_bins)
 
@@ -192,13 +170,16 @@ def _sorted_columns(x, sample_weight):
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or x.shape[0] == 0:
         raise ValueError(f"Expected data of shape (n, d) with n >= 1; got {x.shape}.")
-    columns = np.array(x.T, order="C")
     if sample_weight is None:
+        columns = np.array(x.T, order="C")
         columns.sort(axis=1)
         return columns, None
     weight = np.asarray(sample_weight, np.float64)
     if weight.shape != x.shape[:1]:
         raise ValueError(f"Expected sample_weight of shape {x.shape[:1]}; got {weight.shape}.")
+    columns, weight = np.array(x[weight > 0].T, order="C"), weight[weight > 0]
+    if weight.size == 0:
+        raise ValueError("Expected a sample_weight above zero; got none.")
     order = np.argsort(columns, axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1), weight[order]
 
@@ -237,5 +218,10 @@ def _edges_of_sorted(columns, weight, n_bins):
     # has a bin of its own and is not mixed with what follows it.
     repeated = np.diff(inner, prepend=-np.inf, axis=1) <= 0
     inner = np.where(repeated, np.nextafter(inner, np.inf), inner)
+    is_new = np.diff(columns, axis=1) > 0
+    for j in np.flatnonzero(is_new.sum(1) < n_bins):
+        values = columns[j, 1:][is_new[j]]
+        inner[j] = np.nextafter(high[j], np.inf)
+        inner[j, : values.size] = values
     infinite = np.full((len(columns), 1), np.inf)
     return np.concatenate([-infinite, inner, infinite], axis=1)

@@ -130,45 +130,19 @@ def log_density_under(
     return np.asarray(log_det - 0.5 * squares, np.float64) - constant
 
 
-def row_gains(
+def marginal_log_density(
     x: Float[Array, "n d"],
-    z: Float[Array, "n d"],
-    log_det: Float[Array, " n"],
-) -> Float[np.ndarray, " n"]:
-    """Gain in log-density of every row by a layer, over taking its input for normal.
-
-    Args:
-        x: Input of the layer, shape (n, d).
-        z: Its output, shape (n, d).
-        log_det: Its log-determinant, shape (n,).
-
-    Returns:
-        Nats, shape (n,).
-    """
-    return np.asarray(log_det + 0.5 * jnp.sum((x - z) * (x + z), axis=1), np.float64)
-
-
-def first_row_gains(
-    x: Float[Array, "n d"],
-    z: Float[Array, "n d"],
-    log_det: Float[Array, " n"],
-    options: LayerOptions,
+    n_components: int,
     sample_weight: Float[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " n"]:
-    """Gain in log-density of every row by a layer, over fitting its input's own marginals.
-
-    For the first layer, whose input has any marginals, this is what averages to the drop in total
-    correlation.
+    """Log-density of every row if its coordinates were independent.
 
     Args:
-        x: Input of the layer, shape (n, d).
-        z: Its output, shape (n, d).
-        log_det: Its log-determinant, shape (n,).
-        options: How to fit.
+        x: Rows of shape (n, d).
+        n_components: Components of the mixture fitted to each coordinate.
         sample_weight: Weights of the rows, shape (n,).
 
     Returns:
         Nats, shape (n,).
     """
-    unturned, same = fit_layer(x, options, index=0, sample_weight=sample_weight)
-    return log_density_under(z, log_det) - log_density_under(*push(unturned.marginal, same))
+    return log_density_under(*push(fit_marginal(x, n_components, sample_weight), x))

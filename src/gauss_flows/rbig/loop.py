@@ -13,10 +13,9 @@ from gauss_flows.rbig.layers import (
     Layer,
     LayerOptions,
     apply_layer,
-    first_row_gains,
     fit_layer,
     log_density_under,
-    row_gains,
+    marginal_log_density,
 )
 from gauss_flows.rbig.rotations import DataRotation
 from gauss_flows.rbig.stopping import (
@@ -147,9 +146,8 @@ class _Table:
             return layer, np.zeros(0)
         if rotation is None:
             return layer, np.zeros(len(x))
-        if index == 0:
-            return layer, first_row_gains(x, self.x, log_det, options, weight)
-        return layer, row_gains(x, self.x, log_det)
+        before = marginal_log_density(x, options.n_components, weight)
+        return layer, log_density_under(self.x, log_det) - before
 
 
 class _HeldOut:

@@ -14,6 +14,8 @@ _N_COARSE = 64
 _START_EXPONENTS = (1.0, 1 / 3)
 _SMALLEST_SCALE = 1e-4
 _SHARE_OF_A_GAP = 0.25
+# Variance, in squared spreads, that rounding can give a bin of one repeated value.
+_SINGLE_VALUE = 1e-16
 
 
 class MixtureFit(NamedTuple):
@@ -49,9 +51,9 @@ def fit_mixtures(
 ) -> MixtureFit:
     r"""Fit $f_i(x) = \sum_k w_{ik}\, N(x; \mu_{ik}, \sigma_{ik}^2)$ to every column by EM.
 
-    Columns of more than `n_bins` rows are first binned; the bins' weights, means and variances are
-    all that the iterations then see, so that a million rows cost no more than a thousand. Shorter
-    ones are fitted point by point. Values are standardised inside, by median and a robust spread.
+    The columns are first binned, those of no more than `n_bins` distinct values value by value; the
+    bins' weights, means and variances are all that the iterations then see, so that a million rows
+    cost no more than a thousand. Values are standardised inside, by median and a robust spread.
 
     No component gets narrower than 1e-4 spreads, nor, where the column consists of repeated or
     isolated values, than a quarter of the typical distance between neighbouring values: repeated
@@ -64,7 +66,7 @@ def fit_mixtures(
         sample_weight: Non-negative weight of each row, shape `(n,)`; a weight of two counts as the
             row twice. One each by default; not with a histogram, which has weights of its own.
         n_bins: Number of bins, a power of two.
-        tolerance: Stop when three steps raise no column's mean log-likelihood by more nats.
+        tolerance: A column stops when three steps raise its mean log-likelihood by no more nats.
         max_iterations: Most EM steps, in each of the two parts of the climb.
 
     Returns:
@@ -93,13 +95,7 @@ def fit_mixtures(
     if n_bins < 2 or n_bins & (n_bins - 1):
         raise ValueError(f"Expected n_bins to be a power of two; got {n_bins}.")
     if not isinstance(x, Histogram):
-        x = np.asarray(x, np.float64)
-        few = len(x) <= n_bins
-        x = (
-            Histogram.from_points(x, sample_weight)
-            if few
-            else Histogram.from_data(x, n_bins, sample_weight)
-        )
+        x = Histogram.from_data(x, n_bins, sample_weight)
     elif sample_weight is not None:
         raise ValueError("Expected no sample_weight with a histogram, which has its own; got one.")
     location, spread = location_and_spread(x)
@@ -154,18 +150,18 @@ def standardise(histogram: Histogram, location: np.ndarray, spread: np.ndarray) 
 
 def _variance_floor(standard):
     """Smallest variance of a component, of standardised columns; see `fit_mixtures`."""
-    floor = np.full(len(standard.weights), _SMALLEST_SCALE)
-    single = standard.variances <= 0
-    for j in np.flatnonzero((standard.weights * single).sum(1) >= 0.5):
-        w, mean, variance = (part[j] for part in standard[:3])
-        filled = w > 0
-        values, where = np.unique(mean[filled], return_inverse=True)
-        mixed = np.bincount(where, (w * variance)[filled]) > 0
-        isolated = np.bincount(where, w[filled] * ~mixed[where])
-        if values.size > 1 and isolated.sum() >= 0.5:
+    w, means, variances, _ = standard
+    floor = np.full(len(w), _SMALLEST_SCALE)
+    single = variances <= _SINGLE_VALUE
+    for j in np.flatnonzero((w * single).sum(1) >= 0.5):
+        filled = w[j] > 0
+        values, place = np.unique(means[j, filled], return_inverse=True)
+        isolated = np.ones(values.size, bool)
+        isolated[place[~single[j, filled]]] = False
+        if values.size > 1:
             gaps = np.diff(values)
             nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
-            floor[j] = max(floor[j], _SHARE_OF_A_GAP * np.median(nearest[~mixed]))
+            floor[j] = max(floor[j], _SHARE_OF_A_GAP * np.median(nearest[isolated]))
     return floor**2
 
 

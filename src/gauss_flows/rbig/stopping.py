@@ -29,17 +29,16 @@ def total_correlation_drop(
 ) -> Estimate:
     r"""The total correlation that a layer removes, with its sampling error.
 
-    For a rotation y = Q x of marginally standard normal x, the entropy of the whole and the sum of
-    squares stay as they are, so that the total correlation falls by the negentropies of the new
-    marginals, which the layer then makes normal:
+    A rotation y = Q x leaves the entropy of the whole as it is, and what happens to single
+    coordinates afterwards leaves the total correlation as it is, so that it falls by
 
     $$\Delta T = \sum_i h(x_i) - \sum_i h(y_i)
-    = \sum_i \mathrm{E} \log \frac{f_i(y_i)}{\varphi(x_i)}
-    = \mathrm{E} \Bigl[\sum_i \log f_i(y_i) - \sum_i \log \varphi(y_i)\Bigr]:$$
+    = \mathrm{E} \Bigl[\sum_i \log f_i(y_i) - \sum_i \log g_i(x_i)\Bigr]$$
 
-    the layer's mean gain in log-density. Being averaged over the rows that the rotation and the
-    $f_i$ were fitted to, it is positive even for independent data. That part does not depend on
-    the data to first order, and is taken off by what the same procedure gains on independent
+    with the marginal densities f after and g before. Where x is marginally normal already these
+    are the negentropies of the new marginals, as |y| = |x|. Being averaged over the rows that the
+    rotation and the densities were fitted to, it is positive even for independent data. That part
+    hardly depends on the data, and is taken off by what the same procedure gains on independent
     normal rows.
 
     Args:

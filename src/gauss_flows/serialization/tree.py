@@ -93,9 +93,7 @@ def _encode(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
     def inner(item: Any, name: object) -> Any:
         return _encode(item, f"{place}.{name}" if place else str(name), arrays)
 
-    if isinstance(value, int | float) and type(value).__module__.startswith("jax."):
-        # What a transformation such as stop_gradient makes of a plain number.
-        value = int(value) if isinstance(value, int) else float(value)
+    value = _plain_number(value)
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
@@ -112,6 +110,12 @@ def _encode(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"numpy": _store(value, place, arrays), **_look(value)}
     if isinstance(value, np.generic):
         return {"scalar": _store(np.asarray(value), place, arrays), **_look(value)}
+    if type(value) is functools.partial:
+        return {
+            "partial": inner(value.func, "func"),
+            "args": inner(value.args, "args"),
+            "keywords": inner(value.keywords, "keywords"),
+        }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):  # a module is one
         return {
             "module": _at(place, class_name, type(value)),
@@ -120,16 +124,19 @@ def _encode(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
                 for field in dataclasses.fields(value)
             },
         }
-    if type(value) is functools.partial:
-        return {
-            "partial": inner(value.func, "func"),
-            "args": inner(value.args, "args"),
-            "keywords": inner(value.keywords, "keywords"),
-        }
     if callable(value):
         return {"function": _at(place, function_name, value)}
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     raise FlowFileError(f"A flow file cannot hold the {kind} at '{place}'.")
+
+
+def _plain_number(value: Any) -> Any:
+    """What a transformation such as ``stop_gradient`` made of a number, as a number."""
+    if not type(value).__module__.startswith("jax."):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, float) else value
 
 
 def _at(place: str, name_of: Any, value: Any) -> str:

@@ -89,8 +89,9 @@ def fit_gaussianization_flow(
         max_epochs: Most epochs to run. By default as many as ``max_steps`` takes, and
             without that 100, or more where 100 epochs come to fewer than 2000 steps.
         max_steps: Most optimizer steps to run.
-        patience: Training ends after this many epochs without a new best loss. By
-            default a fifth of ``max_epochs``; ``math.inf`` for never.
+        patience: Training ends after this many epochs without a new best loss; None for
+            never. While the default schedule's rate is high the loss may rest for half of
+            the run, and it falls when the rate does: patience suits a constant rate.
         val_prop: Share of the rows held out, rounded to whole rows. Where that is none,
             the training rows themselves are evaluated after each epoch, and the best
             epoch is theirs.

@@ -67,7 +67,7 @@ def check_settings(
         max_epochs: Most epochs to run; by default as many as ``max_steps`` takes, and
             without that 100, or more where a hundred epochs are under 2000 steps.
         max_steps: Most steps to run.
-        patience: Epochs without a new best; by default a fifth of ``max_epochs``.
+        patience: Epochs without a new best after which training ends; never if it is None.
         clip_norm: Largest global norm of a gradient; none if it is None.
 
     Returns:
@@ -88,7 +88,7 @@ def check_settings(
         max_epochs = max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / n_batches))
     n_steps = min(max_epochs * n_batches, max_steps or math.inf)
     if patience is None:
-        patience = math.ceil(max_epochs / 5)
+        patience = math.inf
     if not _is_number(patience) or not patience >= 1:
         raise ValueError(f"Expected patience to be at least 1 or None; got {patience!r}.")
     if clip_norm is None:

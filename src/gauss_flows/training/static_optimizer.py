@@ -98,9 +98,10 @@ def _structure(value: Any, above: tuple[int, ...]) -> Hashable:
         return type(value).__name__, tuple(inner(item) for item in value)
     if type(value) is dict:
         return "dict", tuple((repr(name), inner(item)) for name, item in value.items())
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return "key", inner(jax.random.key_data(value))
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(value) if is_key else value)
+        array = np.asarray(value)
         return "array", str(value.dtype), array.shape, array.tobytes()
     if type(value) is functools.partial:
         return "partial", inner(value.func), inner(value.args), inner(value.keywords)

@@ -1,0 +1,132 @@
+"""Every exported bijection with random parameters, never the identity."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.random as jr
+from flowjax.bijections import AbstractBijection, Chain
+from paramax import NonTrainable
+
+import gauss_flows.bijections as layers
+
+N_DIMS = 3
+COND_DIM = 2
+NOT_BIJECTIONS = {"MLP", "ResidualMLP", "SharedMLP"}
+SMALL = {"n_dims": N_DIMS, "nn_width": 6, "nn_depth": 1}
+
+
+class Entry(NamedTuple):
+    """One layer to test: its exported name, how it is made, and its condition's width."""
+
+    name: str
+    make: Callable[[], AbstractBijection]
+    cond_dim: int | None = None
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the test calls it."""
+        return f"{self.name}-{self.variant}" if self.variant else self.name
+
+
+def is_fixed(leaf) -> bool:
+    """Whether training leaves this part of a tree alone."""
+    return isinstance(leaf, NonTrainable)
+
+
+def randomised(layer: AbstractBijection, seed: int = 0, scale: float = 0.15) -> AbstractBijection:
+    """The layer with noise on every trainable array."""
+    leaves, structure = jax.tree.flatten(layer, is_leaf=is_fixed)
+    moved = [
+        leaf + scale * jr.normal(key, leaf.shape, leaf.dtype)
+        if eqx.is_inexact_array(leaf)
+        else leaf
+        for leaf, key in zip(leaves, jr.split(jr.key(seed), len(leaves)), strict=True)
+    ]
+    return jax.tree.unflatten(structure, moved)
+
+
+def _block(seed: int) -> Chain:
+    rotation = layers.HouseholderRotation(N_DIMS, key=jr.key(seed))
+    return randomised(Chain([rotation, layers.MixtureGaussianCDF(N_DIMS, 3)]), seed)
+
+
+def _conditional_block(seed: int) -> Chain:
+    coupling = layers.AffineCoupling(jr.key(seed), cond_dim=COND_DIM, **SMALL)
+    return randomised(Chain([layers.ActNorm(N_DIMS), coupling]), seed)
+
+
+def _coupling(cls, **options) -> AbstractBijection:
+    return randomised(cls(jr.key(0), **SMALL, **options))
+
+
+def _with_conditioner(network: str) -> AbstractBijection:
+    sizes = {"in_size": 1, "nn_width": 6, "nn_depth": 2}
+    if network == "SharedMLP":
+        conditioner = layers.SharedMLP(jr.key(1), n_coordinates=2, n_params=9, **sizes)
+    else:
+        conditioner = layers.ResidualMLP(jr.key(1), out_size=18, **sizes)
+    return _coupling(layers.MixtureGaussianCDFCoupling, n_components=3, conditioner=conditioner)
+
+
+def _rotation(**options) -> AbstractBijection:
+    return randomised(layers.OrthogonalRotation(N_DIMS, key=jr.key(0), **options))
+
+
+COUPLINGS = {
+    "AffineCoupling": {},
+    "DeepSigmoidCoupling": {"n_components": 3},
+    "MixtureGaussianCDFCoupling": {"n_components": 3},
+    "RQSplineCoupling": {"n_bins": 4},
+    "ResidualCoupling": {"n_units": 4},
+}
+
+REGISTRY = (
+    Entry("ActNorm", lambda: randomised(layers.ActNorm(N_DIMS))),
+    Entry("BlockChain", lambda: layers.BlockChain.from_blocks([_block(0), _block(1)])),
+    Entry(
+        "BlockChain",
+        lambda: layers.BlockChain.from_blocks([_conditional_block(0), _conditional_block(1)]),
+        COND_DIM,
+        "conditional",
+    ),
+    Entry("FixedRotation", lambda: layers.FixedRotation.random(jr.key(0), N_DIMS)),
+    Entry("HouseholderRotation", lambda: layers.HouseholderRotation(N_DIMS, key=jr.key(0))),
+    Entry("LULinearPermute", lambda: randomised(layers.LULinearPermute(N_DIMS, key=jr.key(0)))),
+    Entry("MixtureGaussianCDF", lambda: randomised(layers.MixtureGaussianCDF(N_DIMS, 3))),
+    Entry("MixtureLogisticCDF", lambda: randomised(layers.MixtureLogisticCDF(N_DIMS, 3))),
+    Entry("OrthogonalRotation", lambda: _rotation(method="cayley"), variant="cayley"),
+    Entry(
+        "OrthogonalRotation",
+        lambda: _rotation(method="exponential", reflect=True),
+        variant="exponential",
+    ),
+    Entry(
+        "RQSplineMarginal", lambda: randomised(layers.RQSplineMarginal(N_DIMS, n_bins=4), 0, 0.5)
+    ),
+    *(
+        Entry(name, lambda name=name, options=options: _coupling(getattr(layers, name), **options))
+        for name, options in COUPLINGS.items()
+    ),
+    *(
+        Entry(
+            name,
+            lambda name=name, options=options: _coupling(
+                getattr(layers, name), cond_dim=COND_DIM, mask=[True, False, True], **options
+            ),
+            COND_DIM,
+            "conditional",
+        )
+        for name, options in COUPLINGS.items()
+    ),
+    Entry(
+        "MixtureGaussianCDFCoupling", lambda: _with_conditioner("SharedMLP"), variant="SharedMLP"
+    ),
+    Entry(
+        "MixtureGaussianCDFCoupling",
+        lambda: _with_conditioner("ResidualMLP"),
+        variant="ResidualMLP",
+    ),
+)
