@@ -123,6 +123,7 @@ def check_log_det(case, rows):
     at = Values(*(np.asarray(v, float)[rows] for v in case.values))
     for found, jacobian in ((at.log_det, at.jacobian), (at.log_det_back, at.jacobian_back)):
         _, expected = np.linalg.slogdet(jacobian)
+        assert np.all(np.isfinite(expected))
         assert np.all(np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected)))
     sizes = np.maximum(1, np.abs(at.log_det))
     assert np.all(np.abs(at.log_det + at.log_det_back) <= tolerance * sizes)

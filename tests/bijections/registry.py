@@ -50,12 +50,8 @@ def randomised(layer: AbstractBijection, seed: int = 0, scale: float = 0.15) -> 
 
 def _block(seed: int) -> Chain:
     rotation = layers.HouseholderRotation(N_DIMS, key=jr.key(seed))
-    return randomised(Chain([rotation, layers.MixtureGaussianCDF(N_DIMS, 3)]), seed)
-
-
-def _conditional_block(seed: int) -> Chain:
     coupling = layers.AffineCoupling(jr.key(seed), cond_dim=COND_DIM, **SMALL)
-    return randomised(Chain([layers.ActNorm(N_DIMS), coupling]), seed)
+    return randomised(Chain([rotation, coupling]), seed)
 
 
 def _coupling(cls, **options) -> AbstractBijection:
@@ -65,10 +61,10 @@ def _coupling(cls, **options) -> AbstractBijection:
 def _with_conditioner(network: str) -> AbstractBijection:
     sizes = {"in_size": 1, "nn_width": 6, "nn_depth": 2}
     if network == "SharedMLP":
-        conditioner = layers.SharedMLP(jr.key(1), n_coordinates=2, n_params=9, **sizes)
+        conditioner = layers.SharedMLP(jr.key(1), n_coordinates=2, n_params=2, **sizes)
     else:
-        conditioner = layers.ResidualMLP(jr.key(1), out_size=18, **sizes)
-    return _coupling(layers.MixtureGaussianCDFCoupling, n_components=3, conditioner=conditioner)
+        conditioner = layers.ResidualMLP(jr.key(1), out_size=4, **sizes)
+    return _coupling(layers.AffineCoupling, conditioner=conditioner)
 
 
 def _rotation(**options) -> AbstractBijection:
@@ -85,12 +81,10 @@ COUPLINGS = {
 
 REGISTRY = (
     Entry("ActNorm", lambda: randomised(layers.ActNorm(N_DIMS))),
-    Entry("BlockChain", lambda: layers.BlockChain.from_blocks([_block(0), _block(1)])),
     Entry(
         "BlockChain",
-        lambda: layers.BlockChain.from_blocks([_conditional_block(0), _conditional_block(1)]),
+        lambda: layers.BlockChain.from_blocks([_block(0), _block(1)]),
         COND_DIM,
-        "conditional",
     ),
     Entry("FixedRotation", lambda: layers.FixedRotation.random(jr.key(0), N_DIMS)),
     Entry("HouseholderRotation", lambda: layers.HouseholderRotation(N_DIMS, key=jr.key(0))),
@@ -107,26 +101,17 @@ REGISTRY = (
         "RQSplineMarginal", lambda: randomised(layers.RQSplineMarginal(N_DIMS, n_bins=4), 0, 0.5)
     ),
     *(
-        Entry(name, lambda name=name, options=options: _coupling(getattr(layers, name), **options))
-        for name, options in COUPLINGS.items()
-    ),
-    *(
         Entry(
             name,
             lambda name=name, options=options: _coupling(
                 getattr(layers, name), cond_dim=COND_DIM, mask=[True, False, True], **options
             ),
             COND_DIM,
-            "conditional",
         )
         for name, options in COUPLINGS.items()
     ),
-    Entry(
-        "MixtureGaussianCDFCoupling", lambda: _with_conditioner("SharedMLP"), variant="SharedMLP"
-    ),
-    Entry(
-        "MixtureGaussianCDFCoupling",
-        lambda: _with_conditioner("ResidualMLP"),
-        variant="ResidualMLP",
+    *(
+        Entry("AffineCoupling", lambda network=network: _with_conditioner(network), None, network)
+        for network in ("SharedMLP", "ResidualMLP")
     ),
 )

@@ -59,6 +59,7 @@ def check_far_from_the_data(flow, x):
     for values in (z, log_det, log_prob, gradient, x_back):
         assert np.all(np.isfinite(values))
     _, expected = np.linalg.slogdet(jacobian)
+    assert np.all(np.isfinite(expected))
     assert np.all(
         np.abs(log_det - expected) <= LOG_DET[precision] * np.maximum(1, np.abs(expected))
     )

@@ -78,11 +78,10 @@ class TestSeed001:
         assert names == 2 * ["FixedRotation", *(2 * ["MixtureGaussianCDFCoupling"])]
 
 
-@pytest.mark.parametrize("d", [2, 3, 5])
-def test_a_coupling_flow_is_its_diagonal_twin_for_any_mask(d):
-    rng = np.random.default_rng(d)
+def test_a_coupling_flow_is_its_diagonal_twin_for_any_mask_and_odd_dimensions():
+    rng, d = np.random.default_rng(0), 5
     x = rng.gamma(2.0, size=(400, d)) @ rng.normal(size=(d, d))
-    mask = rng.permutation(d) < 1
+    mask = np.array([False, True, False, False, True])
     diagonal = fit_rbig(x, n_layers=2, n_components=4)
     coupling = fit_rbig_coupling(x, jr.key(1), n_layers=2, n_components=4, mask=mask)
     probe = np.concatenate([x, 20 * x[:5]])
@@ -115,8 +114,9 @@ def test_every_layer_is_fitted_to_what_the_ones_before_it_made(precision):
 
 
 class TestTotalCorrelation:
-    @pytest.mark.parametrize(("d", "n"), [(2, 1000), (3, 4000), (8, 2000)])
-    @pytest.mark.parametrize("n_layers", ["auto", 3])
+    @pytest.mark.parametrize(
+        ("d", "n", "n_layers"), [(2, 1000, "auto"), (3, 4000, 3), (8, 2000, "auto")]
+    )
     def test_of_correlated_normal_rows_is_known(self, d, n, n_layers):
         errors = []
         for seed in range(5):

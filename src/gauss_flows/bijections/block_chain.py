@@ -1,13 +1,13 @@
 """A chain of identical blocks, run by one scan."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from flowjax.bijections import AbstractBijection, Chain
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
 class BlockChain(AbstractBijection):
@@ -80,13 +80,15 @@ class BlockChain(AbstractBijection):
     @property
     def bijections(self) -> tuple[AbstractBijection, ...]:
         """Every layer of every block, in data order."""
-        return tuple(layer for block in self.blocks for layer in block.bijections)
+        return tuple(
+            cast(AbstractBijection, layer) for block in self.blocks for layer in block.bijections
+        )
 
-    def transform_and_log_det(self, x, condition=None):
+    def transform_and_log_det(self, x: ArrayLike, condition: ArrayLike | None = None):
         """Apply the blocks in data order."""
         return _run(self.stacked, x, condition, inverse=False)
 
-    def inverse_and_log_det(self, y, condition=None):
+    def inverse_and_log_det(self, y: ArrayLike, condition: ArrayLike | None = None):
         """Apply the inverse blocks, the last one first."""
         return _run(self.stacked, y, condition, inverse=True)
 
@@ -100,7 +102,7 @@ class BlockChain(AbstractBijection):
 
 
 @eqx.filter_jit
-def _run(stacked: Chain, x: Array, condition: Array | None, *, inverse: bool):
+def _run(stacked: Chain, x: ArrayLike, condition: ArrayLike | None, *, inverse: bool):
     arrays, static = eqx.partition(stacked, eqx.is_array)
 
     def step(carry, block_arrays):
@@ -110,6 +112,7 @@ def _run(stacked: Chain, x: Array, condition: Array | None, *, inverse: bool):
         value, change = method(value, condition)
         return (value, log_det + change), None
 
+    x = jnp.asarray(x)
     start = (x, jnp.zeros((), x.dtype))
     (value, log_det), _ = jax.lax.scan(step, start, arrays, reverse=inverse)
     return value, log_det

@@ -1,7 +1,7 @@
 """Marginal Gaussianization: each coordinate through its own mixture's CDF and Φ⁻¹."""
 
 import math
-from typing import ClassVar, Self
+from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -58,11 +58,12 @@ class MixtureGaussianCDF(AbstractBijection):
 
     raw: Float[Array, "n_dims 3 n_components"]
     shape: tuple[int, ...]
-    cond_shape: ClassVar[None] = None
+    cond_shape: tuple[int, ...] | None
 
     def __init__(self, n_dims: int, n_components: int = 8):
         self.raw = _initial_raw(n_dims, n_components)
         self.shape = (n_dims,)
+        self.cond_shape = None
 
     @classmethod
     def from_mixture(
@@ -121,11 +122,12 @@ class MixtureLogisticCDF(AbstractBijection):
 
     raw: Float[Array, "n_dims 3 n_components"]
     shape: tuple[int, ...]
-    cond_shape: ClassVar[None] = None
+    cond_shape: tuple[int, ...] | None
 
     def __init__(self, n_dims: int, n_components: int = 8):
         self.raw = _initial_raw(n_dims, n_components)
         self.shape = (n_dims,)
+        self.cond_shape = None
 
     @classmethod
     def from_mixture(

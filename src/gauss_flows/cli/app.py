@@ -148,12 +148,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as fault:
         print(f"gauss-flows {arguments.command}: error: {fault}", file=sys.stderr)
         return 2
+    except OSError as fault:
+        if isinstance(fault, BrokenPipeError):
+            # Whoever read our output has gone; nothing is left to say, at exit neither.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"gauss-flows {arguments.command}: error: {fault}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("gauss-flows: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

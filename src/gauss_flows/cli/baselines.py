@@ -76,5 +76,6 @@ def _fit_mixture(train: NDArray[np.float64], test: NDArray[np.float64], seed: in
             break
     if best is None:
         raise ValueError("Expected rows that a Gaussian mixture can be fitted to")
-    name = f"Gaussian mixture, {best.n_components} by BIC"
+    plural = "s" if best.n_components > 1 else ""
+    name = f"Gaussian mixture, {best.n_components} component{plural} by BIC"
     return Baseline(name, best.score_samples(test), best.n_components)

@@ -25,13 +25,12 @@ from gauss_flows.training.epoch import Rows
 Array = NDArray[np.float64]
 
 _MOST_BLOCKS = 10
-# Below the first, every row is held back once, in one of five folds; from the second on, the
-# families are judged on a part, and the winner is not fitted again to the whole.
+# Below this, every row is held back once, in one of the folds; above it one fold says enough.
 _FEW_ROWS = 5_000
-_MANY_ROWS = 20_000
 _FOLDS = 5
 # The networks of a coupling flow have nothing to learn from fewer rows but those rows.
 _ROWS_FOR_NETWORKS = 1_000
+_MOST_NETWORK_BLOCKS = 4
 _MAX_STEPS = 3_000
 _LEARNING_RATE = 2e-3
 _LEAST_PATIENCE = 5
@@ -103,19 +102,16 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
         )
     folds = _folds(len(x), settings.seed)
     trial, candidates = _choose_start(x, folds, settings, tell)
-    closed_form = trial
-    if settings.n_layers is None:
-        trial = trial._replace(n_blocks=min(trial.n_blocks, _trained_blocks(n_dims)))
     if settings.family == "auto":
-        family, found = _choose_family(x, folds[0], closed_form, trial, settings, tell)
+        family, found = _choose_family(x, folds[0], trial, settings, tell)
         candidates += found
     else:
         family = settings.family
     if family == "rbig" or settings.max_epochs == 0:
-        trial = closed_form
         flow, history = _start(family, grow(x, trial.recipe, trial.n_blocks), settings), {}
     else:
         tell(f"training the {family} flow")
+        trial = _to_be_trained(trial, family, n_dims, settings)
         flow, history = _train(family, trial, x, settings)
     return Fitted(flow, family, trial.recipe, trial.n_blocks, candidates, history)
 
@@ -156,23 +152,28 @@ def _choose_start(
     return best, candidates
 
 
-def _trained_blocks(n_dims: int) -> int:
-    """Return the most blocks to train.
+def _to_be_trained(trial: Trial, family: str, n_dims: int, settings: Settings) -> Trial:
+    """Leave out the last blocks of a start that training makes up for.
 
-    On wide tables a few trained blocks do what RBIG needs many for, and the cost grows with both.
+    On wide tables a few trained blocks do what RBIG needs many for, and the cost grows with both;
+    networks fit the noise when they are many.
     """
-    return int(np.clip(math.ceil(120 / n_dims), 3, _MOST_BLOCKS))
+    if settings.n_layers is not None:
+        return trial
+    most = int(np.clip(math.ceil(120 / n_dims), 3, _MOST_BLOCKS))
+    if family == "mixture-coupling":
+        most = min(most, _MOST_NETWORK_BLOCKS)
+    return trial._replace(n_blocks=min(trial.n_blocks, most))
 
 
 def _choose_family(
     x: Array,
     held: NDArray[np.bool_],
-    closed_form: Trial,
     trial: Trial,
     settings: Settings,
     tell: Callable[[str], None],
 ) -> tuple[str, list[Candidate]]:
-    blocks = grow(x[~held], closed_form.recipe, closed_form.n_blocks)
+    blocks = grow(x[~held], trial.recipe, trial.n_blocks)
     best, best_score = "rbig", log_density(_start("rbig", blocks, settings), x[held])
     if settings.max_epochs == 0:
         return best, []
@@ -182,7 +183,8 @@ def _choose_family(
         families.append("mixture-coupling")
     for family in families:
         tell(f"training a {family} flow on four fifths of the rows")
-        flow, _ = _train(family, trial, x[~held], settings)
+        start = _to_be_trained(trial, family, x.shape[1], settings)
+        flow, _ = _train(family, start, x[~held], settings)
         score = log_density(flow, x[held])
         gain = Estimate.of_mean(score - best_score)
         tell(f"{family}: gains {gain.value:.3f} ± {gain.standard_error:.3f} nats")

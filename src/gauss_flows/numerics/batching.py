@@ -46,13 +46,20 @@ def vmappable(
             out = tuple(jnp.moveaxis(value, -1, 0) for value in out)
         else:
             # Parameters of every row's own are read once each: no layout pays for a copy.
-            x = x if in_batched[0] else x[None]
-            own = [
-                jnp.moveaxis(p if batched else p[None], -1, 0)
-                for p, batched in zip(parameters, in_batched[1:], strict=True)
+            rows = [
+                a if batched else a[None]
+                for a, batched in zip((x, *parameters), in_batched, strict=True)
             ]
+            # The rows' axis stays in front of every event axis, however many each has.
+            rank = max(rows[0].ndim, *(p.ndim - 1 for p in rows[1:]))
+            x = _with_rank(rows[0], rank)
+            own = [jnp.moveaxis(_with_rank(p, rank + 1), -1, 0) for p in rows[1:]]
             out = compiled(x, *jax.lax.optimization_barrier(own))
             out = jax.lax.optimization_barrier(out)
         return out, (True,) * len(out)
 
     return evaluate
+
+
+def _with_rank(rows: Array, rank: int) -> Array:
+    return rows.reshape(rows.shape[0], *[1] * (rank - rows.ndim), *rows.shape[1:])

@@ -29,7 +29,8 @@ def mixture_functions(family: Family) -> MixtureFunctions:
 
     @jax.custom_jvp
     def gaussianize(x, log_weights, means, log_scales):
-        return value(x, log_weights, means, log_scales)
+        z, log_det = value(x, log_weights, means, log_scales)
+        return z, log_det
 
     @gaussianize.defjvp
     def _(primals, tangents):

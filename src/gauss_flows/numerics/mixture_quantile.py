@@ -28,7 +28,7 @@ class _Search(NamedTuple):
     upper: Array
     residual: Array  # |g| at the last point but one
     done: Array
-    count: Array
+    evaluations: Array
 
 
 def mixture_quantile(
@@ -39,7 +39,11 @@ def mixture_quantile(
     Returns:
         x, NaN where the search failed, and the number of evaluations of each element.
     """
-    parameters = (log_weights, means, log_scales)
+    rank = max(z.ndim + 1, log_weights.ndim, means.ndim, log_scales.ndim)
+    parameters = tuple(
+        p.reshape(p.shape[0], *[1] * (rank - p.ndim), *p.shape[1:])
+        for p in (log_weights, means, log_scales)
+    )
     shared = all(p.ndim == z.ndim + 1 and p.shape[-1] == 1 for p in parameters)
     if z.ndim and shared and z.shape[-1] >= _TABULATED_BATCH:
         start = _tabulated_start(family, z, *parameters)
@@ -134,11 +138,11 @@ def _search(
             upper=upper,
             residual=jnp.where(slow, jnp.inf, jnp.abs(g)),
             done=done,
-            count=search.count + ~search.done,
+            evaluations=search.evaluations + ~search.done,
         )
 
     def unfinished(search: _Search) -> Array:
-        return jnp.any(~search.done) & (jnp.max(search.count) < _MAX_EVALUATIONS)
+        return jnp.any(~search.done) & (jnp.max(search.evaluations) < _MAX_EVALUATIONS)
 
     shape = start.shape
     search = jax.lax.while_loop(
@@ -150,7 +154,7 @@ def _search(
             upper=jnp.broadcast_to(upper, shape),
             residual=jnp.full(shape, jnp.inf, z.dtype),
             done=~jnp.isfinite(start),
-            count=jnp.zeros(shape, jnp.int32),
+            evaluations=jnp.zeros(shape, jnp.int32),
         ),
     )
-    return jnp.where(search.done, search.x, jnp.nan), search.count
+    return jnp.where(search.done, search.x, jnp.nan), search.evaluations

@@ -65,11 +65,12 @@ def fit_rbig(
 
     $$y = Q_\ell\, x_\ell, \qquad x_{\ell + 1, i} = \Phi^{-1}\bigl(\hat F_{\ell i}(y_i)\bigr),$$
 
-    with a mixture of Gaussians fitted to each coordinate. With `n_layers="auto"` the first block
-    does not rotate, and further ones are added until three in a row together removed no more total
-    correlation than twice its sampling error: independent data get one block. A block after one
-    that removed nothing turns at random, whatever the rotation asked for. With `validation` the
-    blocks end instead where the log-density of held-out rows was highest.
+    with a mixture of Gaussians fitted to each coordinate. With `n_layers="auto"` blocks are added
+    until three in a row together removed no more total correlation than twice its sampling error.
+    The first block then rotates only if that removes some, so that independent data get one block
+    and keep their coordinates, and a block after one that removed nothing turns at random, whatever
+    the rotation asked for. With `validation` the blocks end instead where the log-density of
+    held-out rows was highest.
 
     Args:
         x: Data of shape (n, d); an array or a data frame.

@@ -1,7 +1,7 @@
 """Rotation-based iterative Gaussianization: a flow fitted in closed form, layer by layer."""
 
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,9 +33,8 @@ class RBIGRecord(NamedTuple):
 
     Args:
         total_correlation_drops: Total correlation that each layer of the flow removed, in nats.
-        total_correlation: The total correlation of the data as far as it was found, in nats: the
-            sum over all layers that were fitted. Those that were left out again because they
-            removed nothing beyond its error are in it, for that error's sake.
+        total_correlation: Their sum: the total correlation of the data as far as it was found, in
+            nats. Its error includes that of the layers that were fitted and left out again.
         validation_log_likelihoods: Mean log-density of the held-out rows in nats after each layer
             that was fitted, those left out again included; empty without such rows.
     """
@@ -84,33 +83,33 @@ def gaussianize_rows(
     most = run.max_layers if automatic else int(run.n_layers)
     if automatic and x.shape[1] == 1:
         most = 1  # nothing to rotate
-    data = _Table(jnp.asarray(x), options, sample_weight)
+    data = _Rows(jnp.asarray(x), sample_weight)
     null = held_out = None
     if by_drop or run.keep_record:
         rows = null_rows(x.shape[1], sample_weight, len(x), options.random_state)
-        null = _Table(jnp.asarray(rows), options, None)
+        null = _Rows(jnp.asarray(rows), None)
     if validation is not None:
         held_out = _HeldOut(jnp.asarray(validation))
     layers: list[Layer] = []
     gains: list[Gains] = []
     stopped = most == 1
     for index in range(most):
-        # Without a rotation the first layer leaves the total correlation as it is, so that
-        # independent data need no other.
-        rotation = None if automatic and index == 0 else options.rotation
+        rotation = options.rotation
         if by_drop and index > 1 and is_independent(gains[-1:], sample_weight):
             # Principal axes mean nothing where the covariance is the identity: before the rows
             # are called independent, they are looked at from random directions too.
             rotation = "random"
-        how = {"is_last": index + 1 == most, "wants_gains": null is not None}
-        layer, gained = data.advance(index, rotation, **how)
-        layers.append(layer)
-        if null is not None:
-            gains.append(Gains(gained, null.advance(index, rotation, **how)[1]))
-        if held_out is not None and held_out.is_past_best(layer):
+        step = _Step(data, null, options, index, rotation, is_last=index + 1 == most)
+        if by_drop and index == 0 and is_independent([step.gains], sample_weight):
+            # Without a rotation the total correlation stays what it is, and may be zero.
+            step = _Step(data, null, options, index, None, is_last=most == 1)
+        data, null = step.data, step.null
+        layers.append(step.layer)
+        gains.append(step.gains)
+        if held_out is not None and held_out.is_past_best(step.layer):
             stopped = True
             break
-        if by_drop and len(gains) > WINDOW and is_independent(gains[-WINDOW:], sample_weight):
+        if by_drop and index >= WINDOW and is_independent(gains[-WINDOW:], sample_weight):
             stopped = True
             layers = layers[:-WINDOW]
             break
@@ -121,33 +120,60 @@ def gaussianize_rows(
             f"Stopped at max_layers = {most} layers, while the last of them still gained.",
             stacklevel=4,
         )
+    if null is None:
+        return layers, None
     likelihoods = () if held_out is None else tuple(held_out.log_likelihoods)
     return layers, _record(gains, len(layers), sample_weight, likelihoods)
 
 
-class _Table:
-    """Rows on their way from data to latent."""
+class _Rows(NamedTuple):
+    """Rows on their way from data to latent, and their weights."""
 
-    def __init__(self, x: Array, options: LayerOptions, sample_weight: Any):
-        self.x = x
-        self.options = options
-        self.sample_weight = sample_weight
+    x: Array
+    weight: Float[np.ndarray, " n"] | None
 
-    def advance(
-        self, index: int, rotation: DataRotation | None, *, is_last: bool, wants_gains: bool
-    ) -> tuple[Layer, Float[np.ndarray, " n"]]:
-        """Fit the next layer and move on through it; return what every row gained, if wanted."""
-        x, options, weight = self.x, self.options, self.sample_weight
-        layer, turned = fit_layer(x, options, index=index, sample_weight=weight, rotation=rotation)
+    def advanced(
+        self,
+        options: LayerOptions,
+        index: int,
+        rotation: DataRotation | None,
+        *,
+        is_last: bool,
+        wants_gains: bool,
+    ) -> tuple[Layer, "_Rows", Float[np.ndarray, " n"]]:
+        """The next layer, the rows after it, and what every row gained, if wanted."""
+        layer, turned = fit_layer(
+            self.x, options, index=index, sample_weight=self.weight, rotation=rotation
+        )
+        gains = np.zeros(len(turned))
         if is_last and not wants_gains:
-            return layer, np.zeros(0)
-        self.x, log_det = push(layer.marginal, turned)
-        if not wants_gains:
-            return layer, np.zeros(0)
-        if rotation is None:
-            return layer, np.zeros(len(x))
-        before = marginal_log_density(x, options.n_components, weight)
-        return layer, log_density_under(self.x, log_det) - before
+            return layer, self, gains  # nobody will look at the rows again
+        z, log_det = push(layer.marginal, turned)
+        if wants_gains and rotation is not None:
+            before = marginal_log_density(self.x, options.n_components, self.weight)
+            gains = log_density_under(z, log_det) - before
+        return layer, self._replace(x=z), gains
+
+
+class _Step:
+    """One layer fitted to the data, and its twin fitted to independent normal rows."""
+
+    def __init__(
+        self,
+        data: _Rows,
+        null: _Rows | None,
+        options: LayerOptions,
+        index: int,
+        rotation: DataRotation | None,
+        *,
+        is_last: bool,
+    ):
+        how = {"is_last": is_last, "wants_gains": null is not None}
+        self.layer, self.data, gained = data.advanced(options, index, rotation, **how)
+        self.null, null_gained = None, np.zeros(0)
+        if null is not None:
+            _, self.null, null_gained = null.advanced(options, index, rotation, **how)
+        self.gains = Gains(gained, null_gained)
 
 
 class _HeldOut:
@@ -172,8 +198,9 @@ class _HeldOut:
 
 
 def _record(gains, n_layers, sample_weight, likelihoods):
-    if not gains:
-        return None
     drops = tuple(total_correlation_drop(one, sample_weight) for one in gains[:n_layers])
-    total = total_correlation_drop(sum_of_gains(gains), sample_weight)
-    return RBIGRecord(drops, total, likelihoods)
+    value, error = total_correlation_drop(sum_of_gains(gains[:n_layers]), sample_weight)
+    if n_layers < len(gains):
+        missed = total_correlation_drop(sum_of_gains(gains[n_layers:]), sample_weight)
+        error = float(np.hypot(error, missed.standard_error))
+    return RBIGRecord(drops, Estimate(value, error), likelihoods)
