@@ -18,12 +18,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-stamp
 BENCH := $(VENV)/.bench-stamp
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 # The library runs on any JAX device; tests and the demo are for the one every machine has.
 export JAX_PLATFORMS ?= cpu
-# The tests run in two processes, and each would otherwise start a thread per core.
-export PYTHONDONTWRITEBYTECODE ?= 1
+# Test processes side by side; each compiles on its own, so more need more memory.
+JOBS ?= 2
 
 .PHONY: help setup demo test check bench clean
 
@@ -31,6 +31,7 @@ help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(SETUP)
+	@echo "$(VENV) is ready: $(BIN)/gauss-flows --help"
 
 $(SETUP): pyproject.toml
 	@$(if $(PYTHON),,echo "error: Python 3.11 or newer is needed; none of python3, python3.11 to python3.14 is" >&2; exit 1)
@@ -45,15 +46,15 @@ $(BENCH): $(SETUP)
 	@$(PIP) --editable '.[bench]'
 	@touch $@
 
-demo: setup
+demo: $(SETUP)
 	@mkdir -p demo-output
 	$(BIN)/gauss-flows fit sklearn:breast_cancer \
 		--output demo-output/breast_cancer.gf --picture demo-output/breast_cancer.png
 
-test: setup
-	$(BIN)/python -m pytest
+test: $(SETUP)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-check: setup
+check: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python

@@ -115,7 +115,7 @@ def main() -> None:
         print(f"round trip, 600 steps     {round_trip(trained, x):.1e}")
         print(f"fresh points, 600 steps   {mean_log_prob(trained, y):.4f}")
         own, _ = gf.fit_gaussianization_flow(
-            jr.key(1), coupling, x, learning_rate=1e-3, max_steps=600, show_progress=False
+            jr.key(1), coupling, x, learning_rate=2e-4, max_steps=2000, show_progress=False
         )
         print(f"fresh points, our trainer {mean_log_prob(own, y):.4f}")
 

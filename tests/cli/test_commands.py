@@ -65,7 +65,7 @@ def test_fit_reports_what_it_did(fitted):
 
 
 def test_gaussian_baseline_is_the_density_of_the_fitted_gaussian(fitted):
-    folder, report = fitted
+    _, report = fitted
     split = split_rows(N_ROWS, 0.2, 0)
     # In units near one, as the covariance of these columns has no inverse in double precision.
     values = make_rows().to_numpy() / [1.0, 10.0, 1e-6]
@@ -191,10 +191,12 @@ def test_interrupted_fit_leaves_the_old_flow(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("os.fsync", interrupt)
-    arguments = ("fit", "sklearn:iris", "--output", path, "--family", "rbig", "--n-layers", "1")
-    assert main([str(argument) for argument in arguments]) == 130
+    np.save(tmp_path / "t.npy", np.random.default_rng(0).normal(size=(60, 1)))
+    arguments = ("fit", tmp_path / "t.npy", "--output", path, "--family", "rbig")
+    options = ("--n-layers", "1", "--n-components", "2")
+    assert main([str(argument) for argument in (*arguments, *options)]) == 130
     assert path.read_bytes() == b"a good file"
-    assert [p.name for p in tmp_path.iterdir()] == ["flow.gf"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["flow.gf", "t.npy"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,8 @@ def test_every_family_fits_and_scores(tmp_path, capsys, family):
 
 def test_fit_prints_its_report(tmp_path, capsys):
     arguments = ("fit", "sklearn:iris", "--output", tmp_path / "x.gf", "--family", "rbig")
-    text = told(capsys, *arguments, "--n-layers", "1")
+    arguments = (*arguments, "--n-layers", "1", "--n-components", "2")
+    text = told(capsys, *arguments)
     for phrase in (
         "150 rows, 4 columns",
         "this flow",
@@ -230,4 +233,4 @@ def test_fit_prints_its_report(tmp_path, capsys):
         "the flow gains",
     ):
         assert phrase in text
-    assert told(capsys, *arguments, "--n-layers", "1", "--quiet") == ""
+    assert told(capsys, *arguments, "--quiet") == ""

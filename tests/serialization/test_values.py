@@ -70,7 +70,7 @@ class TestValues:
             paramax.utils.inv_softplus,
             functools.partial(jax.nn.leaky_relu, negative_slope=0.2),
         ],
-        ids=repr,
+        ids=lambda value: type(value).__name__,
     )
     def test_plain(self, value, tmp_path):
         for module in (Anything(value), Anything(None, fixed=value)):

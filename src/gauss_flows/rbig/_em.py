@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 _LOG_SQRT_2PI = 0.9189385332046727
 _SMALLEST_WEIGHT = 1e-7
 _LONGEST_LEAP = 64.0
+# A leap that fails gains little, and the next one much: one small gain is no end.
+_ENOUGH_SMALL = 2
 
 
 _Numbers = Array | np.ndarray
@@ -36,7 +38,7 @@ class Mixture(NamedTuple):
 class _State(NamedTuple):
     mixture: Mixture
     value: Float[Array, " d"]
-    climbs: Bool[Array, " d"]
+    n_small: Int[Array, " d"]
     n_leaps: Int[Array, ""]
 
 
@@ -175,14 +177,19 @@ def _climb(bins, mixture, floor, tolerance, max_iterations):
         value = jnp.where(keep, value_far, value_one)
         new = jax.tree.map(lambda a, b: jnp.where(keep[:, None], a, b), three, two)
         # A column that has arrived stays, so that its fit does not depend on the others'.
-        moved = jax.tree.map(lambda a, b: jnp.where(state.climbs[:, None], a, b), new, start)
-        climbs = state.climbs & (value - state.value > tolerance)
-        value = jnp.where(state.climbs, value, state.value)
-        return _State(moved, value, climbs, state.n_leaps + 1)
+        climbs = state.n_small < _ENOUGH_SMALL
+        moved = jax.tree.map(lambda a, b: jnp.where(climbs[:, None], a, b), new, start)
+        n_small = jnp.where(value - state.value > tolerance, 0, state.n_small + 1)
+        return _State(
+            moved,
+            jnp.where(climbs, value, state.value),
+            jnp.where(climbs, n_small, state.n_small),
+            state.n_leaps + 1,
+        )
 
     def unfinished(state):
-        return jnp.any(state.climbs) & (3 * state.n_leaps < max_iterations)
+        return jnp.any(state.n_small < _ENOUGH_SMALL) & (3 * state.n_leaps < max_iterations)
 
     lowest = jnp.full_like(floor, -jnp.inf)
-    first = _State(mixture, lowest, jnp.ones(floor.shape, bool), jnp.asarray(0))
+    first = _State(mixture, lowest, jnp.zeros(floor.shape, int), jnp.asarray(0))
     return lax.while_loop(unfinished, leap, first)
