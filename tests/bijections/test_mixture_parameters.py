@@ -36,7 +36,8 @@ def test_zero_is_near_the_identity_with_an_outer_slope_of_one(n_components):
     x = jnp.linspace(-4, 4, 201)
     run = jax.jit(jax.vmap(gaussian_mixture.gaussianize, (0, None, None, None)))
     z, log_det = run(x, *mixture)
-    assert np.max(np.abs(z - x)) < 0.25
+    assert np.max(np.abs(z - x)[np.abs(x) < 2]) < 0.25
+    assert np.max(np.abs(z - x)) < 0.5
     assert np.max(np.abs(log_det)) < 0.5
     far = jnp.asarray([-1e6, -1e3, 1e3, 1e6])
     z, log_det = run(far, *mixture)

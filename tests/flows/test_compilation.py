@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
 
 import gauss_flows as gf
@@ -46,34 +47,30 @@ def test_compilations_are_seen():
 @pytest.mark.parametrize("name", FACTORIES)
 def test_second_eager_calls_compile_nothing(name):
     first, second = (
-        randomised(getattr(gf, name)(jr.key(0), n_dims=3, n_layers=2, **FACTORIES[name]), seed)
+        randomised(getattr(gf, name)(jr.key(0), n_dims=2, n_layers=2, **FACTORIES[name]), seed)
         for seed in (0, 1)
     )
-    rows = [jr.normal(jr.key(seed), (6, 3)) for seed in (1, 2)]
-    keys = [jr.key(3), jr.key(4)]
+    x, other_x = jr.normal(jr.key(1), (2, 6, 2))
+    point, other_point = x[0], other_x[0]
+    key, other_key = jr.split(jr.key(2))
 
-    def call(flow, x, key):
-        return jax.block_until_ready(
-            (
-                flow.log_prob(x),
-                flow.log_prob(x[0]),
-                flow.sample(key, (6,)),
-                flow.bijection.inverse(x[0]),
-                flow.bijection.transform(x[0]),
-                flow.bijection.inverse_and_log_det(x[0]),
-                gf.forward_with_intermediates(flow, x),
-            )
+    def call(flow, x, point, key):
+        results = (
+            flow.log_prob(x),
+            flow.sample(key, (6,)),
+            flow.bijection.inverse(point),
+            flow.bijection.transform(point),
         )
+        return jax.block_until_ready(results)
 
-    # Slicing and drawing compile as well: have them ready before counting.
-    points = [x[0] for x in rows]
-    call(first, rows[0], keys[0])
+    _, samples, z, _ = call(first, x, point, key)
+    assert samples.shape == (6, 2)
+    np.testing.assert_allclose(first.bijection.transform(z), point, rtol=1e-4, atol=1e-5)
     with compilations() as seen:
-        call(first, rows[1], keys[1])
+        call(first, other_x, other_point, other_key)
         # Nor does a flow of other parameters, as after a training step.
-        call(second, rows[0], keys[1])
+        call(second, x, point, other_key)
     assert not seen
-    del points
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -90,7 +87,7 @@ def test_depth_does_not_lengthen_the_program(name):
         return eqx.filter_grad(lambda flow: jnp.mean(log_prob(flow, x)))(flow)
 
     for transformation in (log_prob, gradient):
-        assert length(64, transformation) < 1.2 * length(4, transformation)
+        assert length(64, transformation) < 1.05 * length(4, transformation)
 
 
 def test_a_plain_chain_would_lengthen_it():
@@ -106,4 +103,4 @@ def test_a_plain_chain_would_lengthen_it():
 
         return len(eqx.filter_jit(run).lower(layers, jnp.zeros(16)).as_text().splitlines())
 
-    assert length(8) > 1.5 * length(4)
+    assert length(16) > 1.2 * length(4)

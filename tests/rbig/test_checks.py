@@ -147,6 +147,21 @@ def test_good_data_pass_in_silence():
         check_table(GOOD.tolist())
 
 
+def test_values_that_float32_cannot_hold_are_named():
+    with pytest.raises(ValueError, match=r"range of float32; got 1e\+39 in row 3, column 1"):
+        fit_rbig(changed(3, 1, 1e39), n_layers=1)
+    with pytest.warns(UserWarning, match="In float32 the values of column 1 of x run together"):
+        fit_rbig(GOOD + np.array([0.0, 1e5, 0.0]), n_layers=1)
+
+
+def test_values_that_float64_can_hold_are_fitted(x64):
+    x = GOOD * np.array([1.0, 1e39, 1.0]) + np.array([0.0, 0.0, 1e6])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        flow = fit_rbig(x, n_layers=1)
+    assert np.isfinite(flow.log_prob(x)).all()
+
+
 def test_long_lists_of_columns_are_cut():
     x = np.column_stack([GOOD[:, :1], np.ones((50, 30))])
     with pytest.raises(ValueError, match=r"column 1, .*column 7 and 23 more, where"):

@@ -4,13 +4,18 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float
 
 # Smallest eigenvalue of the correlation matrix, in units of the rounding of its entries.
 _DEPENDENT = 64 * np.finfo(np.float64).eps
 _NEARLY_DEPENDENT = 1e-8
 _SHOWN = 8
+# From here on every float64 is a whole number.
+_WHOLE_WHATEVER_ITS_VALUE = 2.0**52
+# Rounding of values, in standard deviations, from which on a fit takes notice of it.
+_COARSEST_STEP = 1e-3
 
 
 def check_table(
@@ -103,6 +108,42 @@ def check_finite_table(
             f"{names[column]}{also}."
         )
     return table
+
+
+def as_rows(table: Float[np.ndarray, "n_rows n_dims"], name: str = "x") -> Array:
+    """Move a checked table to JAX, in its precision.
+
+    Args:
+        table: The table in float64.
+        name: What messages call it.
+
+    Returns:
+        The rows.
+
+    Raises:
+        ValueError: If a value is too large for that precision.
+
+    Warns:
+        UserWarning: If a column is so far from zero that its values run together.
+    """
+    with np.errstate(over="ignore"):
+        rows = jnp.asarray(table)
+    faults = np.argwhere(~np.isfinite(rows))
+    if len(faults):
+        row, column = faults[0]
+        raise ValueError(
+            f"Expected values of {name} within the range of {rows.dtype}; got "
+            f"{table[row, column]:g} in row {row}, column {column}. Standardise {name} first."
+        )
+    step = np.abs(table).max(0) * float(jnp.finfo(rows.dtype).eps)
+    coarse = np.flatnonzero(step > _COARSEST_STEP * table.std(0))
+    if coarse.size:
+        warnings.warn(
+            f"In {rows.dtype} the values of {_listed([f'column {j}' for j in coarse])} of {name} "
+            "run together, being far from zero for their spread. Standardise them first.",
+            stacklevel=4,
+        )
+    return rows
 
 
 def check_weights(
@@ -209,7 +250,9 @@ def _warn_of_whole_numbers(table, names, name):
     whole = [
         label
         for label, column in zip(names, table.T, strict=True)
-        if column[0] % 1 == 0 and np.all(column % 1 == 0)
+        if column[0] % 1 == 0
+        and np.all(column % 1 == 0)
+        and np.abs(column).max() < _WHOLE_WHATEVER_ITS_VALUE
     ]
     if whole:
         warnings.warn(

@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from gauss_flows.bijections.coupling import Mask
 from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
 from gauss_flows.flows.assemble import flow_from_blocks
-from gauss_flows.rbig.checks import check_finite_table, check_table, check_weights
+from gauss_flows.rbig.checks import as_rows, check_finite_table, check_table, check_weights
 from gauss_flows.rbig.constant import with_constant_parameters
 from gauss_flows.rbig.layers import Layer, LayerOptions
 from gauss_flows.rbig.loop import RBIGRecord, RunOptions, gaussianize_rows
@@ -264,7 +264,13 @@ def _fit_layers(
         weight = None if weight is None else weight[kept]
     elif validation is not None:
         validation = check_finite_table(validation, n_dims=table.shape[1], name="validation")
-    return gaussianize_rows(table, options, run, sample_weight=weight, validation=validation)
+    return gaussianize_rows(
+        as_rows(table),
+        options,
+        run,
+        sample_weight=weight,
+        validation=None if validation is None else as_rows(validation, "validation"),
+    )
 
 
 def _check_count(name: str, value: object, alternative: str = "") -> None:

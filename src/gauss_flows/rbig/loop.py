@@ -59,12 +59,12 @@ class RunOptions(NamedTuple):
 
 
 def gaussianize_rows(
-    x: Float[np.ndarray, "n d"],
+    x: Float[Array, "n d"],
     options: LayerOptions,
     run: RunOptions,
     *,
     sample_weight: Float[np.ndarray, " n"] | None = None,
-    validation: Float[np.ndarray, "m d"] | None = None,
+    validation: Float[Array, "m d"] | None = None,
 ) -> tuple[list[Layer], RBIGRecord | None]:
     """Fit layers until the stopping rule is met.
 
@@ -83,19 +83,19 @@ def gaussianize_rows(
     most = run.max_layers if automatic else int(run.n_layers)
     if automatic and x.shape[1] == 1:
         most = 1  # nothing to rotate
-    data = _Rows(jnp.asarray(x), sample_weight)
+    data = _Rows(x, sample_weight)
     null = held_out = None
     if by_drop or run.keep_record:
         rows = null_rows(x.shape[1], sample_weight, len(x), options.random_state)
         null = _Rows(jnp.asarray(rows), None)
     if validation is not None:
-        held_out = _HeldOut(jnp.asarray(validation))
+        held_out = _HeldOut(validation)
     layers: list[Layer] = []
-    gains: list[Gains] = []
+    ledger = _Ledger(sample_weight)
     stopped = most == 1
     for index in range(most):
         rotation = options.rotation
-        if by_drop and index > 1 and is_independent(gains[-1:], sample_weight):
+        if by_drop and index > 1 and is_independent(ledger.recent[-1:], sample_weight):
             # Principal axes mean nothing where the covariance is the identity: before the rows
             # are called independent, they are looked at from random directions too.
             rotation = "random"
@@ -105,11 +105,12 @@ def gaussianize_rows(
             step = _Step(data, null, options, index, None, is_last=most == 1)
         data, null = step.data, step.null
         layers.append(step.layer)
-        gains.append(step.gains)
+        if null is not None:
+            ledger.add(step.gains)
         if held_out is not None and held_out.is_past_best(step.layer):
             stopped = True
             break
-        if by_drop and index >= WINDOW and is_independent(gains[-WINDOW:], sample_weight):
+        if by_drop and index >= WINDOW and is_independent(ledger.recent, sample_weight):
             stopped = True
             layers = layers[:-WINDOW]
             break
@@ -123,7 +124,7 @@ def gaussianize_rows(
     if null is None:
         return layers, None
     likelihoods = () if held_out is None else tuple(held_out.log_likelihoods)
-    return layers, _record(gains, len(layers), sample_weight, likelihoods)
+    return layers, ledger.record(len(layers), likelihoods)
 
 
 class _Rows(NamedTuple):
@@ -172,7 +173,10 @@ class _Step:
         self.layer, self.data, gained = data.advanced(options, index, rotation, **how)
         self.null, null_gained = None, np.zeros(0)
         if null is not None:
-            _, self.null, null_gained = null.advanced(options, index, rotation, **how)
+            # Normal rows have no independent components; FastICA would look for them in vain, and
+            # at length, and end with the principal axes.
+            turn = "pca" if rotation == "ica" else rotation
+            _, self.null, null_gained = null.advanced(options, index, turn, **how)
         self.gains = Gains(gained, null_gained)
 
 
@@ -197,10 +201,28 @@ class _HeldOut:
         return len(self.log_likelihoods) - self.n_best >= WINDOW
 
 
-def _record(gains, n_layers, sample_weight, likelihoods):
-    drops = tuple(total_correlation_drop(one, sample_weight) for one in gains[:n_layers])
-    value, error = total_correlation_drop(sum_of_gains(gains[:n_layers]), sample_weight)
-    if n_layers < len(gains):
-        missed = total_correlation_drop(sum_of_gains(gains[n_layers:]), sample_weight)
-        error = float(np.hypot(error, missed.standard_error))
-    return RBIGRecord(drops, Estimate(value, error), likelihoods)
+class _Ledger:
+    """What the layers gained: of the last few row by row, of those before only their sum."""
+
+    def __init__(self, sample_weight: Float[np.ndarray, " n"] | None):
+        self.sample_weight = sample_weight
+        self.drops: list[Estimate] = []
+        self.recent: list[Gains] = []
+        self.earlier: list[Gains] = []
+
+    def add(self, gains: Gains) -> None:
+        """Note the gains of another layer."""
+        self.drops.append(total_correlation_drop(gains, self.sample_weight))
+        self.recent.append(gains)
+        if len(self.recent) > WINDOW:
+            self.earlier = [sum_of_gains([*self.earlier, self.recent.pop(0)])]
+
+    def record(self, n_layers: int, likelihoods: tuple[float, ...]) -> RBIGRecord:
+        """The record of the first layers, if the others, all of them recent, are left out."""
+        n_kept = n_layers - len(self.drops) + len(self.recent)
+        kept, left_out = [*self.earlier, *self.recent[:n_kept]], self.recent[n_kept:]
+        value, error = total_correlation_drop(sum_of_gains(kept), self.sample_weight)
+        if left_out:
+            missed = total_correlation_drop(sum_of_gains(left_out), self.sample_weight)
+            error = float(np.hypot(error, missed.standard_error))
+        return RBIGRecord(tuple(self.drops[:n_layers]), Estimate(value, error), likelihoods)

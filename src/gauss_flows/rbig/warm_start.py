@@ -24,7 +24,7 @@ from gauss_flows.bijections.orthogonal import OrthogonalRotation
 from gauss_flows.bijections.spline import RQSplineMarginal
 from gauss_flows.bijections.spline_coupling import RQSplineCoupling
 from gauss_flows.rbig._push import push
-from gauss_flows.rbig.checks import check_finite_table, check_table
+from gauss_flows.rbig.checks import as_rows, check_finite_table, check_table
 from gauss_flows.rbig.constant import with_constant_parameters
 from gauss_flows.rbig.elementwise import (
     LOGISTIC_DEVIATION,
@@ -95,7 +95,7 @@ def warm_start(
             "Expected a flow over vectors whose bijection is Invert(chain from data to latent); "
             f"got {type(flow.bijection).__name__} of shape {flow.shape}."
         )
-    rows = jnp.asarray(check_table(x, n_dims=flow.shape[0]))
+    rows = as_rows(check_table(x, n_dims=flow.shape[0]))
     conditions = _checked_condition(flow, condition, len(rows))
     chain, _ = _set(flow.bijection.bijection, rows, conditions, _Options(rotation, random_state))
     return eqx.tree_at(lambda tree: tree.bijection.bijection, flow, chain)
@@ -113,7 +113,7 @@ def _checked_condition(flow, condition, n_rows):
     table = check_finite_table(condition, n_dims=wanted[0], name="condition")
     if len(table) != n_rows:
         raise ValueError(f"Expected {n_rows} rows of condition, as x has; got {len(table)}.")
-    return jnp.asarray(table)
+    return as_rows(table, "condition")
 
 
 def _set(bijection: Any, x: Array, condition: Array | None, options: _Options) -> tuple[Any, Array]:
