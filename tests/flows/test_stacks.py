@@ -78,6 +78,30 @@ def test_circles_of_couplings(x64):
     check_far_from_the_data(fitted("fit_rbig_coupling", "float64"), circles("float64"))
 
 
+@pytest.mark.parametrize("far", [1e3, 1e6])
+def test_one_outlier_does_not_poison_a_batch(far):
+    flow = fitted("fit_rbig", "float32")
+    rows = jr.normal(jr.key(3), (20, 2))
+
+    @eqx.filter_jit
+    def value_and_gradient(flow, x, weights):
+        @eqx.filter_value_and_grad
+        def loss(flow):
+            return -jnp.sum(weights * jax.vmap(flow.log_prob)(x))
+
+        return loss(flow)
+
+    x, ones = jnp.concatenate([rows, jnp.asarray([[far, -far]])]), jnp.ones(21)
+    value, gradient = value_and_gradient(flow, x, ones)
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    # Weighing nothing it changes nothing: any infinity in it would show as NaN.
+    weightless = value_and_gradient(flow, x, ones.at[-1].set(0))
+    without = value_and_gradient(flow, x.at[-1].set(0), ones.at[-1].set(0))
+    for found, expected in zip(*map(jax.tree.leaves, (weightless, without)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 class Clipped(gf.MixtureGaussianCDF):
     """The public layers' fault: z is kept where Φ can still be told from 1."""
 

@@ -8,8 +8,10 @@ import pytest
 from mpmath import mp, mpf
 
 from gauss_flows.numerics.normal import (
+    CENTRAL_DISTANCE,
     CENTRAL_HALF_WIDTH,
     LOG_SQRT_2PI,
+    central_mass,
     central_quantile,
     polynomial,
     quantile_from_log_tail,
@@ -54,6 +56,14 @@ def test_scaled_tail_stays_finite_and_positive_to_the_last_number():
     # S' = uS − φ(0)
     np.testing.assert_allclose(gradient[:2], [-0.39894228, 0.26157899 - 0.39894228], rtol=2e-5)
     assert np.isfinite(gradient[2])
+
+
+def test_central_mass(precision):
+    u = jnp.asarray(np.r_[np.geomspace(1e-30, CENTRAL_DISTANCE, 80), -0.3], precision)
+    found = central_mass(u)
+    assert found.dtype == u.dtype
+    exact = [mpmath.erf(mpf(float(value)) / mpmath.sqrt(2)) / 2 for value in u]
+    assert relative_errors(found, exact).max() <= TOLERANCE[precision]
 
 
 def test_central_quantile(precision):

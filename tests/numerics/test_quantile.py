@@ -76,6 +76,25 @@ def test_round_trip_and_work(family, precision, kind, n_components):
     assert count[:, 160:].mean() <= MOST_EVALUATIONS
 
 
+@FAMILY
+def test_scales_far_below_the_means(family, precision):
+    # The root then lies within a rounding of the end of the components' quantiles.
+    rng = np.random.default_rng(0)
+    weight = 10 ** rng.uniform(-6, -4, 24)
+    mean = rng.uniform(5, 50, 24) * rng.choice([-1, 1], 24)
+    scales = 10 ** rng.uniform(-3, -2, 24), 10 ** rng.uniform(0, 2, 24)
+    mixture = (
+        np.log(np.stack([1 - weight, weight], axis=-1)),
+        np.stack([mean, mean + rng.uniform(-60, 60, 24)], axis=-1),
+        np.log(np.stack(scales, axis=-1)),
+    )
+    mixture = [jnp.asarray(p[:, None], precision) for p in mixture]
+    z = scores(precision, 24)
+    x = jax.jit(LIBRARY[family].quantile)(z, *mixture)
+    excess = largest_excess(family, z, x, mixture)
+    assert not excess > 1, excess
+
+
 def clipped_quantile(z, mixture):
     """A bisection on a clipped probability, as public implementations have it."""
     low, high = jnp.full_like(z, -1e4), jnp.full_like(z, 1e4)

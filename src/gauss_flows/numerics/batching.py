@@ -1,10 +1,13 @@
-"""Choose the memory layout in which `jax.vmap` runs an elementwise mixture function.
+"""How `jax.vmap` runs an elementwise mixture function: in which layout, how many rows at a time.
 
-Layers see one event at a time and `jax.vmap` puts the batch first, so the innermost loop
-would run over an event of two or three numbers. Where a batch shares its parameters, it is
-moved to the last axis: the loop becomes long and contiguous, and the inverse can tabulate.
+Layers see one event at a time and `jax.vmap` puts the batch first. For values the innermost
+loop would then run over an event of two or three numbers, so a batch that shares its parameters
+is moved to the last axis: the loop becomes long and contiguous, and the inverse can tabulate.
+Derivatives, which leave an array for each component behind, keep the batch first, and long
+batches go in blocks: on a CPU what a block needs stays in its cache, which makes twice the speed.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -12,8 +15,13 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
+# Numbers in a block: components × coordinates × rows. On a CPU the dozen arrays of so many that
+# an evaluation makes stay in its cache; elsewhere a block only bounds the memory.
+_CPU_BLOCK = 2**16
+_BLOCK = 2**24
 
-def vmappable(
+
+def rows_last(
     function: Callable[..., tuple[Array, ...]],
 ) -> Callable[..., tuple[Array, ...]]:
     """Adapt a function of (x, *parameters) whose components lie on the first axis.
@@ -59,6 +67,78 @@ def vmappable(
         return out, (True,) * len(out)
 
     return evaluate
+
+
+def rows_in_blocks(function: Callable) -> Callable:
+    """Adapt a function of (x, *parameters) whose components lie on the last axis.
+
+    Args:
+        function: From x (...) and parameters (..., K) to a tree of arrays.
+
+    Returns:
+        The same function, jitted, and differentiable as it is. Under `jax.vmap` it sees a
+        long batch a block of rows at a time.
+    """
+    compiled = jax.jit(function)
+
+    @custom_vmap
+    def evaluate(*arguments: Array):
+        return compiled(*arguments)
+
+    @evaluate.def_vmap
+    def _(axis_size: int, in_batched: list[bool], *arguments: Array):
+        out = _in_blocks(compiled, axis_size, in_batched, arguments)
+        return out, jax.tree.map(lambda _: True, out)
+
+    # A function with a batching rule of its own cannot be differentiated backwards.
+    @jax.custom_jvp
+    def differentiable(*arguments: Array):
+        return evaluate(*arguments)
+
+    @differentiable.defjvp
+    def _(primals, tangents):
+        return jax.jvp(compiled, primals, tangents)
+
+    return differentiable
+
+
+def _in_blocks(
+    function: Callable, n_rows: int, in_batched: list[bool], arguments: tuple[Array, ...]
+):
+    """Map over the batched arguments' first axis, a block of rows at a time."""
+    run = jax.vmap(function, [0 if batched else None for batched in in_batched])
+    event_shapes = [
+        jnp.shape(a)[1:] if batched else jnp.shape(a)
+        for a, batched in zip(arguments, in_batched, strict=True)
+    ]
+    x_shape, *parameter_shapes = event_shapes
+    numbers = math.prod(jnp.broadcast_shapes((*x_shape, 1), *parameter_shapes))
+    most = (_CPU_BLOCK if jax.default_backend() == "cpu" else _BLOCK) // max(numbers, 1)
+    if n_rows <= 2 * max(most, 1):
+        return run(*arguments)
+    # Blocks of equal size if a few more of them make it so: filling the last one costs copies.
+    fewest = math.ceil(n_rows / max(most, 1))
+    n_blocks = next((n for n in range(fewest, 2 * fewest) if n_rows % n == 0), fewest)
+    size = math.ceil(n_rows / n_blocks)
+
+    def blocks(a: Array) -> Array:
+        missing = n_blocks * size - n_rows
+        filled = jnp.pad(a, ((0, missing), *[(0, 0)] * (a.ndim - 1)), mode="edge") if missing else a
+        return filled.reshape(n_blocks, size, *a.shape[1:])
+
+    def one_block(rows: list[Array]):
+        rest = iter(rows)
+        return run(
+            *(
+                next(rest) if batched else a
+                for a, batched in zip(arguments, in_batched, strict=True)
+            )
+        )
+
+    out = jax.lax.map(
+        one_block, [blocks(a) for a, b in zip(arguments, in_batched, strict=True) if b]
+    )
+    return jax.tree.map(lambda a: a.reshape(n_blocks * size, *a.shape[2:])[:n_rows], out)
 
 
 def _with_rank(rows: Array, rank: int) -> Array:

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from gauss_flows.numerics.gaussianize import mixture_functions
 from gauss_flows.numerics.mixture import Family
-from gauss_flows.numerics.normal import SQRT_2PI, scaled_tail
+from gauss_flows.numerics.normal import CENTRAL_DISTANCE, SQRT_2PI, central_mass, scaled_tail
 
 
 def _factors(distance: Array) -> tuple[Array, Array]:
@@ -28,6 +28,13 @@ def _quantile(z: Array) -> Array:
     return z
 
 
-GAUSSIAN = Family(log_bump=_log_bump, factors=_factors, score=_score, quantile=_quantile)
+GAUSSIAN = Family(
+    log_bump=_log_bump,
+    factors=_factors,
+    central_distance=CENTRAL_DISTANCE,
+    central_mass=central_mass,
+    score=_score,
+    quantile=_quantile,
+)
 
 gaussianize, quantile, log_density, log_cdf, log_survival = mixture_functions(GAUSSIAN)

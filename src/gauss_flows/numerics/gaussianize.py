@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from gauss_flows.numerics.batching import vmappable
+from gauss_flows.numerics.batching import rows_in_blocks, rows_last
 from gauss_flows.numerics.mixture import Family, evaluate, evaluate_fast, partials
 from gauss_flows.numerics.mixture_quantile import mixture_quantile
 from gauss_flows.numerics.normal import SQRT_2PI, scaled_tail, standard_normal_log_density
@@ -110,7 +110,6 @@ def _evaluations(family: Family):
         at = evaluate_fast(family, x, log_weights, means, log_scales)
         return at.z, at.log_det
 
-    @jax.jit
     def value_and_partials(x, log_weights, means, log_scales):
         at, components = evaluate(family, x, log_weights, means, log_scales)
         return at.z, at.log_det, at.slope, partials(family, at, components)
@@ -126,4 +125,9 @@ def _evaluations(family: Family):
         x, _ = mixture_quantile(family, z, log_weights, means, log_scales)
         return (x,)
 
-    return vmappable(value), value_and_partials, vmappable(root), vmappable(log_probabilities)
+    return (
+        rows_last(value),
+        rows_in_blocks(value_and_partials),
+        rows_last(root),
+        rows_last(log_probabilities),
+    )

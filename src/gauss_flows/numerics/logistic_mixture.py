@@ -21,6 +21,10 @@ def _factors(distance: Array) -> tuple[Array, Array]:
     return survivor * survivor, survivor
 
 
+def _central_mass(distance: Array) -> Array:
+    return 0.5 * jnp.tanh(0.5 * distance)
+
+
 def _score(u: Array) -> Array:
     return -jnp.tanh(0.5 * u)
 
@@ -31,6 +35,13 @@ def _quantile(z: Array) -> Array:
     return jnp.sign(z) * distance
 
 
-LOGISTIC = Family(log_bump=_log_bump, factors=_factors, score=_score, quantile=_quantile)
+LOGISTIC = Family(
+    log_bump=_log_bump,
+    factors=_factors,
+    central_distance=1.0,
+    central_mass=_central_mass,
+    score=_score,
+    quantile=_quantile,
+)
 
 gaussianize, quantile, log_density, log_cdf, log_survival = mixture_functions(LOGISTIC)

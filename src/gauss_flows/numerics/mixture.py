@@ -42,12 +42,16 @@ class Family(NamedTuple):
     Attributes:
         log_bump: The exponential part, log b(|u|).
         factors: Density / b and tail mass beyond |u| / b, at |u|.
+        central_distance: Up to which |u| ½ less the tail is too inexact, and `central_mass` used.
+        central_mass: Mass between the centre and |u|.
         score: d log density / du.
         quantile: The standard quantile of Φ(z), for a normal score z.
     """
 
     log_bump: Callable[[Array], Array]
     factors: Callable[[Array], tuple[Array, Array]]
+    central_distance: float
+    central_mass: Callable[[Array], Array]
     score: Callable[[Array], Array]
     quantile: Callable[[Array], Array]
 
@@ -82,8 +86,8 @@ class _Sums(NamedTuple):
 
     density: Array
     score: Array  # Σ density · d log density / dx
-    tail: Array
     signed_tail: Array  # tails of components left of x, less those right of it
+    centre: Array  # mass between their centres and x, less that between x and the others'
     above: Array  # weight of the components right of x
     below: Array
 
@@ -99,7 +103,8 @@ def evaluate(
     components = _component(
         family, u, log_bump - shift[..., None], jnp.exp(log_weights), inverse_scale
     )
-    sums = _Sums(*(jnp.sum(part, axis=-1) for part in _summands(family, components)))
+    scale = jnp.exp(shift)[..., None]
+    sums = _Sums(*(jnp.sum(part, axis=-1) for part in _summands(family, components, scale)))
     return _assemble(shift, sums), components
 
 
@@ -117,10 +122,12 @@ def evaluate_fast(
     shift = functools.reduce(jnp.maximum, log_bumps)
     # Held, or the compiler would find the largest anew for every component.
     shift = jax.lax.optimization_barrier(shift)
+    scale = jnp.exp(shift)
     summands = [
         _summands(
             family,
             _component(family, us[k], log_bumps[k] - shift, weights[k], inverse_scales[k]),
+            scale,
         )
         for k in range(n_components)
     ]
@@ -142,14 +149,19 @@ def _component(
     )
 
 
-def _summands(family: Family, at: Components) -> _Sums:
+def _summands(family: Family, at: Components, scale: Array) -> _Sums:
     right = at.u >= 0  # x lies right of the component
     right_f = right.astype(at.u.dtype)
+    distance = jnp.abs(at.u)
+    # Between x and the centre. Close to it ½ and the tail would cancel.
+    near = at.weight * family.central_mass(jnp.minimum(distance, family.central_distance))
+    far = 0.5 * at.weight - at.tail * scale
+    half = jnp.where(distance <= family.central_distance, near, far)
     return _Sums(
         density=at.density,
         score=at.density * family.score(at.u) * at.inverse_scale,
-        tail=at.tail,
         signed_tail=jnp.where(right, at.tail, -at.tail),
+        centre=jnp.where(right, half, -half),
         above=at.weight * (1.0 - right_f),
         below=at.weight * right_f,
     )
@@ -160,11 +172,13 @@ def _assemble(shift: Array, sums: _Sums) -> Evaluation:
     above, below, total_density = sums.above, sums.below, sums.density
     signed_tail = sums.signed_tail * jnp.exp(shift)
     outside = (above == 0) | (below == 0)
-    centre = (0.5 * (below - above) - signed_tail) / (below + above)  # F(x) − ½
+    centre = sums.centre / (below + above)  # F(x) − ½
     # A tail that is not outside all components is a sum of positive parts on the plain scale.
     # `tiny` is reached only where the weight of the components beyond has itself underflowed.
     inside = jnp.minimum(above + signed_tail, below - signed_tail)
-    beyond = jnp.maximum(jnp.where(outside, sums.tail, inside), jnp.finfo(shift.dtype).tiny)
+    # Outside of them all, the tails have one sign.
+    beyond = jnp.where(outside, jnp.abs(sums.signed_tail), inside)
+    beyond = jnp.maximum(beyond, jnp.finfo(shift.dtype).tiny)
     tail_shift = jnp.where(outside, shift, 0.0)
     log_beyond = jnp.log(beyond) + tail_shift
 

@@ -107,10 +107,13 @@ def _search(
     *,
     fast: bool = True,
 ) -> tuple[Array, Array]:
-    quantiles = means + jnp.exp(log_scales) * family.quantile(z)
-    lower, upper = jnp.min(quantiles, axis=0), jnp.max(quantiles, axis=0)
-    start = jnp.clip(start, lower, upper)
     eps = jnp.finfo(z.dtype).eps
+    offsets = jnp.exp(log_scales) * family.quantile(z)
+    # The root may lie on the bracket's very end, and the end is rounded.
+    rounding = 4.0 * eps * (jnp.abs(means) + jnp.abs(offsets))
+    lower = jnp.min(means + offsets - rounding, axis=0)
+    upper = jnp.max(means + offsets + rounding, axis=0)
+    start = jnp.clip(start, lower, upper)
     tolerance = 8.0 * eps * jnp.maximum(1.0, jnp.abs(z))
 
     def step(search: _Search) -> _Search:
