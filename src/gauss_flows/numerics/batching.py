@@ -3,31 +3,42 @@
 Layers see one event at a time and `jax.vmap` puts the batch first. For values the innermost
 loop would then run over an event of two or three numbers, so a batch that shares its parameters
 is moved to the last axis: the loop becomes long and contiguous, and the inverse can tabulate.
-Derivatives, which leave an array for each component behind, keep the batch first, and long
-batches go in blocks: on a CPU what a block needs stays in its cache, which makes twice the speed.
+Derivatives leave an array for each component behind, and keep the batch first. Long batches go
+in blocks: on a CPU what a block needs stays in its cache, which makes twice the speed.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
-# Numbers in a block: components × coordinates × rows. On a CPU the dozen arrays of so many that
-# an evaluation makes stay in its cache; elsewhere a block only bounds the memory.
-_CPU_BLOCK = 2**16
-_BLOCK = 2**24
+
+class _Block(NamedTuple):
+    """How many bytes of rows go at once, and how many must be there to be parted."""
+
+    size: int
+    threshold: int
+
+
+# Sizes on a CPU: of x, of which values make a few arrays, and of an array with a number for each
+# component, of which derivatives make a dozen. Elsewhere a block only bounds the memory.
+_VALUES = _Block(2**16, 2**21)
+_DERIVATIVES = _Block(2**18, 2**19)
+_OFF_CPU = _Block(2**26, 2**27)
 
 
 def rows_last(
-    function: Callable[..., tuple[Array, ...]],
+    function: Callable[..., tuple[Array, ...]], *, in_blocks: bool = True
 ) -> Callable[..., tuple[Array, ...]]:
     """Adapt a function of (x, *parameters) whose components lie on the first axis.
 
     Args:
         function: From x (...) and parameters (K, ...) to a tuple of arrays (...).
+        in_blocks: Whether a long batch goes in blocks, rather than at once.
 
     Returns:
         The same function with the components on the last axis, jitted. Under `jax.vmap` it is
@@ -42,28 +53,36 @@ def rows_last(
 
     @evaluate.def_vmap
     def _(axis_size: int, in_batched: list[bool], x: Array, *parameters: Array):
-        del axis_size
         if not any(in_batched):
             out = compiled(x, *(jnp.moveaxis(p, -1, 0) for p in parameters))
             return out, (False,) * len(out)
+
         # Without the barriers the compiler fuses parameters into every component that reads
         # them, and the result into every reader, and computes both many times.
-        if not any(in_batched[1:]):
+        def with_shared_parameters(x: Array, *parameters: Array):
             shared = [jnp.moveaxis(p, -1, 0)[..., None] for p in parameters]
             out = jax.lax.optimization_barrier(compiled(jnp.moveaxis(x, 0, -1), *shared))
-            out = tuple(jnp.moveaxis(value, -1, 0) for value in out)
-        else:
+            return tuple(jnp.moveaxis(value, -1, 0) for value in out)
+
+        def with_own_parameters(*arguments: Array):
             # Parameters of every row's own are read once each: no layout pays for a copy.
             rows = [
-                a if batched else a[None]
-                for a, batched in zip((x, *parameters), in_batched, strict=True)
+                a if batched else a[None] for a, batched in zip(arguments, in_batched, strict=True)
             ]
             # The rows' axis stays in front of every event axis, however many each has.
             rank = max(rows[0].ndim, *(p.ndim - 1 for p in rows[1:]))
             x = _with_rank(rows[0], rank)
             own = [jnp.moveaxis(_with_rank(p, rank + 1), -1, 0) for p in rows[1:]]
             out = compiled(x, *jax.lax.optimization_barrier(own))
-            out = jax.lax.optimization_barrier(out)
+            return jax.lax.optimization_barrier(out)
+
+        run = with_own_parameters if any(in_batched[1:]) else with_shared_parameters
+        arguments = (x, *parameters)
+        if in_blocks:
+            bytes_a_row = _event_size(in_batched[:1], arguments[:1]) * x.dtype.itemsize
+            out = _in_blocks(run, axis_size, in_batched, arguments, bytes_a_row, _VALUES)
+        else:
+            out = run(*arguments)
         return out, (True,) * len(out)
 
     return evaluate
@@ -87,7 +106,9 @@ def rows_in_blocks(function: Callable) -> Callable:
 
     @evaluate.def_vmap
     def _(axis_size: int, in_batched: list[bool], *arguments: Array):
-        out = _in_blocks(compiled, axis_size, in_batched, arguments)
+        run = jax.vmap(compiled, [0 if batched else None for batched in in_batched])
+        bytes_a_row = _event_size(in_batched, arguments) * arguments[0].dtype.itemsize
+        out = _in_blocks(run, axis_size, in_batched, arguments, bytes_a_row, _DERIVATIVES)
         return out, jax.tree.map(lambda _: True, out)
 
     # A function with a batching rule of its own cannot be differentiated backwards.
@@ -103,21 +124,21 @@ def rows_in_blocks(function: Callable) -> Callable:
 
 
 def _in_blocks(
-    function: Callable, n_rows: int, in_batched: list[bool], arguments: tuple[Array, ...]
+    run: Callable,
+    n_rows: int,
+    in_batched: Sequence[bool],
+    arguments: tuple[Array, ...],
+    bytes_a_row: int,
+    block: _Block,
 ):
-    """Map over the batched arguments' first axis, a block of rows at a time."""
-    run = jax.vmap(function, [0 if batched else None for batched in in_batched])
-    event_shapes = [
-        jnp.shape(a)[1:] if batched else jnp.shape(a)
-        for a, batched in zip(arguments, in_batched, strict=True)
-    ]
-    x_shape, *parameter_shapes = event_shapes
-    numbers = math.prod(jnp.broadcast_shapes((*x_shape, 1), *parameter_shapes))
-    most = (_CPU_BLOCK if jax.default_backend() == "cpu" else _BLOCK) // max(numbers, 1)
-    if n_rows <= 2 * max(most, 1):
+    """Run on the batched arguments' first axis, a block of rows at a time if it is long."""
+    if jax.default_backend() != "cpu":
+        block = _OFF_CPU
+    if n_rows * bytes_a_row <= block.threshold:
         return run(*arguments)
+    most = max(1, block.size // bytes_a_row)
     # Blocks of equal size if a few more of them make it so: filling the last one costs copies.
-    fewest = math.ceil(n_rows / max(most, 1))
+    fewest = math.ceil(n_rows / most)
     n_blocks = next((n for n in range(fewest, 2 * fewest) if n_rows % n == 0), fewest)
     size = math.ceil(n_rows / n_blocks)
 
@@ -128,17 +149,23 @@ def _in_blocks(
 
     def one_block(rows: list[Array]):
         rest = iter(rows)
-        return run(
-            *(
-                next(rest) if batched else a
-                for a, batched in zip(arguments, in_batched, strict=True)
-            )
-        )
+        merged = [
+            next(rest) if batched else a for a, batched in zip(arguments, in_batched, strict=True)
+        ]
+        return run(*merged)
 
-    out = jax.lax.map(
-        one_block, [blocks(a) for a, b in zip(arguments, in_batched, strict=True) if b]
-    )
+    batched = [blocks(a) for a, is_batched in zip(arguments, in_batched, strict=True) if is_batched]
+    out = jax.lax.map(one_block, batched)
     return jax.tree.map(lambda a: a.reshape(n_blocks * size, *a.shape[2:])[:n_rows], out)
+
+
+def _event_size(in_batched: Sequence[bool], arguments: tuple[Array, ...]) -> int:
+    """Numbers of one row of x, times its components if parameters come with it."""
+    x, *parameters = (
+        jnp.shape(a)[1:] if batched else jnp.shape(a)
+        for a, batched in zip(arguments, in_batched, strict=True)
+    )
+    return math.prod(jnp.broadcast_shapes((*x, 1), *parameters))
 
 
 def _with_rank(rows: Array, rank: int) -> Array:

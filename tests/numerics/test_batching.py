@@ -1,0 +1,76 @@
+"""A long batch that goes in blocks gives what it gives at once."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from gauss_flows.numerics import batching
+from gauss_flows.numerics.gaussian_mixture import gaussianize, log_density
+
+N_DIMS, N_COMPONENTS = 3, 4
+
+
+@pytest.fixture
+def blocks_of_a_few_rows(monkeypatch):
+    seen = []
+    run = jax.lax.map
+
+    def counted(function, rows):
+        seen.append(jax.tree.leaves(rows)[0].shape[:2])
+        return run(function, rows)
+
+    monkeypatch.setattr(batching.jax.lax, "map", counted)
+    one_row = N_DIMS * 4
+    monkeypatch.setattr(batching, "_VALUES", batching._Block(16 * one_row, 32 * one_row))
+    one_row *= N_COMPONENTS
+    monkeypatch.setattr(batching, "_DERIVATIVES", batching._Block(16 * one_row, 32 * one_row))
+    return seen
+
+
+def batch(n, own):
+    keys = jr.split(jr.key(0), 4)
+    shape = (n, N_DIMS, N_COMPONENTS) if own else (N_DIMS, N_COMPONENTS)
+    logits, means, log_scales = (jr.normal(key, shape) for key in keys[:3])
+    return jr.normal(keys[3], (n, N_DIMS)), jax.nn.log_softmax(logits), means, 0.3 * log_scales
+
+
+def everything(own, x, *mixture):
+    """Values, gradients and a second derivative of every row."""
+    axes = (0, *[0 if own else None] * 3)
+
+    def loss(x, *mixture):
+        z, log_det = jax.vmap(gaussianize, axes)(x, *mixture)
+        return jnp.sum(jnp.sin(z) + z * log_det)
+
+    def bend(x, *mixture):
+        return jax.grad(lambda x: jnp.sum(jax.grad(log_density)(x, *mixture) ** 2))(x)
+
+    over_coordinates = jax.vmap(bend)
+    return (
+        jax.vmap(gaussianize, axes)(x, *mixture),
+        jax.grad(loss, (0, 1, 2, 3))(x, *mixture),
+        jax.vmap(over_coordinates, axes)(x, *mixture),
+    )
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize(
+    ("n", "n_blocks"), [(32, None), (33, (3, 11)), (37, (3, 13)), (96, (6, 16))]
+)
+def test_blocks_make_no_difference(blocks_of_a_few_rows, n, n_blocks, own):
+    seen = blocks_of_a_few_rows
+    arguments = batch(n, own)
+    found = jax.jit(functools.partial(everything, own))(*arguments)
+    # Blocks where there are enough rows for them, of equal size where the rows can be so parted.
+    assert set(seen) == (set() if n_blocks is None else {n_blocks})
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(batching, "_VALUES", batching._Block(2**16, 2**40))
+        context.setattr(batching, "_DERIVATIVES", batching._Block(2**16, 2**40))
+        expected = jax.jit(functools.partial(everything, own))(*arguments)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
