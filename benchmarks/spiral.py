@@ -91,7 +91,7 @@ def own(flow, x):
 
 def report(label: str, n_layers: int, flow, x) -> None:
     """Print one row."""
-    value = float(jnp.mean(eqx.filter_jit(jax.vmap(flow.log_prob))(x)))
+    value = float(jnp.mean(eqx.filter_jit(lambda flow, x: flow.log_prob(x))(flow, x)))
     print(f"{label:40} L = {n_layers:2} {count(flow):5} parameters  {value:.3f}", flush=True)
 
 

@@ -58,6 +58,10 @@ def test_gradients(case):
     checks.check_gradients(case)
 
 
+def test_a_million_scales_out(case):
+    checks.check_million(case)
+
+
 def test_eager_equals_batched(case):
     checks.check_eager(case)
 
@@ -172,6 +176,7 @@ CHECKS = {
     "log_det": lambda case, path: checks.check_log_det(case, checks.NEAR),
     "log_det far out": lambda case, path: checks.check_log_det(case, checks.FAR),
     "gradients": lambda case, path: checks.check_gradients(case),
+    "a million scales out": lambda case, path: checks.check_million(case),
     "eager": lambda case, path: checks.check_eager(case),
     "precision": lambda case, path: checks.check_precision(case),
     "condition": lambda case, path: checks.check_condition(case),
@@ -184,7 +189,7 @@ BROKEN = [
     (InverseOff, {"round trip"}),
     (Clipped, {"round trip far out", "log_det far out"}),
     (Frozen, {"gradients"}),
-    (PoisonedFarOut, {"gradients"}),
+    (PoisonedFarOut, {"gradients", "a million scales out"}),
     (OtherWhenTraced, {"eager", "round trip"}),
     (AlwaysSingle, {"precision"}),
     (DeafToCondition, {"condition"}),

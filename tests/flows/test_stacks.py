@@ -74,8 +74,8 @@ def test_circles(precision):
     assert np.all(log_prob < truth[:, None] + 5)
 
 
-def test_circles_of_couplings(x64):
-    check_far_from_the_data(fitted("fit_rbig_coupling", "float64"), circles("float64"))
+def test_circles_of_couplings(precision):
+    check_far_from_the_data(fitted("fit_rbig_coupling", precision), circles(precision))
 
 
 @pytest.mark.parametrize("far", [1e3, 1e6])

@@ -89,6 +89,20 @@ def check_against_reference(family, precision, mixtures, scores, everything=None
     assert max(ratios.values()) <= 1, ratios
 
 
+def check_every_finite_point(family, precision, mixture):
+    """Values are finite and z monotone at any finite point; an infinite one has none."""
+    far = np.geomspace(1e-30, 0.99 * float(np.finfo(precision).max), 300)
+    x = jnp.asarray(np.r_[-far[::-1], 0.0, far], precision)
+    mixture = [jnp.asarray(p, precision) for p in mixture]
+    z, log_det = LIBRARY[family].gaussianize(x, *mixture)
+    assert np.all(np.isfinite(z))
+    assert np.all(np.isfinite(log_det))
+    assert np.all(np.diff(z) >= 0)
+    nowhere = jnp.asarray([jnp.inf, -jnp.inf, jnp.nan], precision)
+    for values in LIBRARY[family].gaussianize(nowhere, *mixture):
+        assert np.all(np.isnan(values))
+
+
 def check_broadcasting(family, shape, leading, n_components):
     """Parameters' leading axes broadcast against x as NumPy's do, in both directions."""
     library = LIBRARY[family]

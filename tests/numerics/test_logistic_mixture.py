@@ -59,6 +59,10 @@ def test_a_million_scales_out_everything_is_finite(precision, n_components, name
     derivatives.check_far_out(FAMILY, precision, mixtures, names)
 
 
+def test_every_finite_point_has_finite_values(precision):
+    checks.check_every_finite_point(FAMILY, precision, MIXTURE)
+
+
 def test_one_outlier_does_not_poison_a_batch(precision):
     derivatives.check_outlier_is_harmless(FAMILY, precision, MIXTURE)
 

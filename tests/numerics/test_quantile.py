@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gauss_flows.numerics import mixture_quantile as search
 from gauss_flows.numerics.gaussian_mixture import GAUSSIAN
 from gauss_flows.numerics.logistic_mixture import LOGISTIC
 from gauss_flows.numerics.mixture_quantile import mixture_quantile
@@ -74,6 +75,25 @@ def test_round_trip_and_work(family, precision, kind, n_components):
     count = np.broadcast_to(count, z.shape)
     assert count[:, :160].mean() <= MOST_EVALUATIONS
     assert count[:, 160:].mean() <= MOST_EVALUATIONS
+
+
+def mean_evaluations(family, precision):
+    """Of a batch long enough to start from a table, which shares its mixture."""
+    mixture = [jnp.asarray(p, precision)[:, None] for p in MIXTURE]
+    z = jnp.asarray(np.random.default_rng(0).normal(size=4000), precision)
+    _, count = jax.jit(lambda z: mixture_quantile(FAMILIES[family], z, *mixture))(z)
+    return count.mean()
+
+
+@PAIRS
+def test_a_table_saves_work(family, precision, monkeypatch):
+    assert mean_evaluations(family, precision) < 2.5
+
+    def useless(family, z, *parameters):
+        return 0.0 * z
+
+    monkeypatch.setattr(search, "_tabulated_start", useless)
+    assert mean_evaluations(family, precision) > 2.5
 
 
 @FAMILY

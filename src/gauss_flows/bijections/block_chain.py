@@ -19,6 +19,12 @@ class BlockChain(AbstractBijection):
 
     Build it with `from_blocks`.
 
+    Args:
+        stacked: One block whose arrays hold those of all blocks on a leading axis.
+        n_blocks: Number of blocks.
+        shape: Shape (d,) of x.
+        cond_shape: Shape of the condition, or None.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from flowjax.bijections import Chain, Flip

@@ -33,7 +33,8 @@ def flow_from_blocks(blocks: Sequence[Sequence[AbstractBijection]]) -> Transform
         the layers in data order.
 
     Raises:
-        ValueError: If there is no block or the blocks differ in structure.
+        ValueError: If there is no block, a block is no sequence of layers or empty, or the
+            blocks differ in structure.
 
     Example:
         >>> import jax.random as jr
@@ -46,6 +47,12 @@ def flow_from_blocks(blocks: Sequence[Sequence[AbstractBijection]]) -> Transform
         >>> flow.sample(jr.key(1), (5,)).shape
         (5, 3)
     """
+    for index, block in enumerate(blocks):
+        if not isinstance(block, Sequence) or len(block) == 0:
+            raise ValueError(
+                "Expected blocks, each a sequence of at least one layer; got "
+                f"{block!r} as block {index}."
+            )
     chain = BlockChain.from_blocks([Chain(list(block)) for block in blocks])
     return Transformed(standard_normal(chain.shape[0]), Invert(chain))
 
@@ -67,7 +74,8 @@ def forward_with_intermediates(
 
     Raises:
         ValueError: If the flow's bijection does not run from latent to data as an inverted
-            chain, or if ``x`` has another width.
+            chain, if ``x`` or the condition has another width, or if a condition is given to a
+            flow without one, or not to a flow with one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,13 +95,23 @@ def forward_with_intermediates(
     x = jnp.asarray(x)
     if x.shape[-1:] != flow.shape:
         raise ValueError(f"Expected x of width {flow.shape[0]}; got shape {x.shape}.")
+    if (condition is None) != (flow.cond_shape is None):
+        wanted = "no condition" if flow.cond_shape is None else f"one of width {flow.cond_shape[0]}"
+        raise ValueError(
+            f"Expected {wanted}, as the flow has it; got {'none' if condition is None else 'one'}."
+        )
     chain = unwrap(chain)
     run = chain.intermediates
     if condition is None:
         for _ in range(x.ndim - 1):
             run = jax.vmap(run)
         return run(x)
-    condition = jnp.broadcast_to(jnp.asarray(condition), (*x.shape[:-1], jnp.shape(condition)[-1]))
+    condition = jnp.asarray(condition)
+    if condition.shape[-1:] != flow.cond_shape:
+        raise ValueError(
+            f"Expected a condition of width {flow.cond_shape[0]}; got shape {condition.shape}."
+        )
+    condition = jnp.broadcast_to(condition, (*x.shape[:-1], condition.shape[-1]))
     for _ in range(x.ndim - 1):
         run = jax.vmap(run)
     return run(x, condition)

@@ -167,7 +167,12 @@ def mixture_coupling_flow(
         The flow.
 
     Raises:
-        ValueError: If a size is below 1, the rotation is unknown, or there is one coordinate.
+        ValueError: If a size is below 1, the rotation is unknown, or there is one coordinate
+            and no condition.
+
+    References:
+        Meng, Song, Song & Ermon (2020), *Gaussianization Flows*, for the marginals; Ho, Chen,
+        Srinivas, Duan & Abbeel (2019), *Flow++*, for couplings through a mixture's CDF.
 
     Example:
         >>> import jax.random as jr
@@ -177,8 +182,10 @@ def mixture_coupling_flow(
         (3,)
     """
     check_sizes(n_dims=n_dims, n_layers=n_layers, n_components=n_components)
-    check_coupled(n_dims, None, "mixture_coupling_flow")
+    check_coupled(n_dims, cond_dim, "mixture_coupling_flow")
     mask = np.arange(n_dims) < n_dims // 2
+    # A single coordinate has no other to read it: the condition alone sets its map.
+    masks = (mask, ~mask) if n_dims > 1 else (mask,)
 
     def coupling(coupling_key: PRNGKeyArray, coupling_mask: np.ndarray) -> AbstractBijection:
         return MixtureGaussianCDFCoupling(
@@ -192,12 +199,9 @@ def mixture_coupling_flow(
         )
 
     def block(block_key: PRNGKeyArray) -> Block:
-        rotation_key, first_key, second_key = jr.split(block_key, 3)
-        return (
-            mixing_layer(rotation, rotation_key, n_dims),
-            coupling(first_key, mask),
-            coupling(second_key, ~mask),
-        )
+        rotation_key, *coupling_keys = jr.split(block_key, 3)
+        couplings = (coupling(k, m) for k, m in zip(coupling_keys, masks, strict=False))
+        return (mixing_layer(rotation, rotation_key, n_dims), *couplings)
 
     return flow_from_blocks([block(k) for k in jr.split(key, n_layers)])
 

@@ -1,5 +1,6 @@
 """The layer that mixes coordinates between the others, by name."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -66,9 +67,13 @@ _BUILDERS: dict[str, Callable[[PRNGKeyArray, int], AbstractBijection]] = {
 
 
 def check_sizes(**sizes: int) -> None:
-    """Refuse sizes below 1, naming the argument."""
+    """Refuse what is no whole number of at least 1, naming the argument."""
     for name, value in sizes.items():
-        if value < 1:
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            raise ValueError(f"Expected {name} to be a whole number; got {value!r}.") from None
+        if whole < 1 or isinstance(value, bool):
             raise ValueError(f"Expected {name} >= 1; got {value}.")
 
 

@@ -9,7 +9,13 @@ from jaxtyping import Array
 
 from gauss_flows.numerics.gaussianize import mixture_functions
 from gauss_flows.numerics.mixture import Family
-from gauss_flows.numerics.normal import CENTRAL_DISTANCE, SQRT_2PI, central_mass, scaled_tail
+from gauss_flows.numerics.normal import (
+    CENTRAL_DISTANCE,
+    SQRT_2PI,
+    central_mass,
+    largest_distance,
+    scaled_tail,
+)
 
 
 def _factors(distance: Array) -> tuple[Array, Array]:
@@ -17,6 +23,8 @@ def _factors(distance: Array) -> tuple[Array, Array]:
 
 
 def _log_bump(distance: Array) -> Array:
+    # Beyond, the log-density could not be held: the lowest that can is left, and not a NaN.
+    distance = jnp.minimum(distance, largest_distance(distance.dtype))
     return -0.5 * distance * distance
 
 

@@ -9,11 +9,12 @@ from jaxtyping import Array
 
 from gauss_flows.numerics.gaussianize import mixture_functions
 from gauss_flows.numerics.mixture import Family
-from gauss_flows.numerics.normal import scaled_tail
+from gauss_flows.numerics.normal import largest_distance, scaled_tail
 
 
 def _log_bump(distance: Array) -> Array:
-    return -distance
+    # As of the normal: the lowest log-density that can be held is left, and not a NaN.
+    return -jnp.minimum(distance, largest_distance(distance.dtype) ** 2)
 
 
 def _factors(distance: Array) -> tuple[Array, Array]:

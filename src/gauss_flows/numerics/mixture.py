@@ -99,7 +99,8 @@ def evaluate(
     inverse_scale = jnp.exp(-log_scales)
     u = (x[..., None] - means) * inverse_scale
     log_bump = log_weights + family.log_bump(jnp.abs(u))
-    shift = jnp.max(log_bump, axis=-1)
+    # Of all the components' bumps the largest; of a point that is not finite, none.
+    shift = jnp.where(jnp.isfinite(x), jnp.max(log_bump, axis=-1), jnp.nan)
     components = _component(
         family, u, log_bump - shift[..., None], jnp.exp(log_weights), inverse_scale
     )
@@ -119,7 +120,7 @@ def evaluate_fast(
     weights, inverse_scales = jnp.exp(log_weights), jnp.exp(-log_scales)
     us = [(x - means[k]) * inverse_scales[k] for k in range(n_components)]
     log_bumps = [log_weights[k] + family.log_bump(jnp.abs(u)) for k, u in enumerate(us)]
-    shift = functools.reduce(jnp.maximum, log_bumps)
+    shift = jnp.where(jnp.isfinite(x), functools.reduce(jnp.maximum, log_bumps), jnp.nan)
     # Held, or the compiler would find the largest anew for every component.
     shift = jax.lax.optimization_barrier(shift)
     scale = jnp.exp(shift)

@@ -176,6 +176,11 @@ def _ratio(fraction: tuple[tuple[float, ...], ...], x: Array) -> Array:
     return polynomial(fraction[0], x) / polynomial(fraction[1], x)
 
 
+def largest_distance(dtype: np.dtype) -> float:
+    """The distance up to which squares, and so log-densities, are held: 2⁶⁰ in float32."""
+    return 2.0 ** (int(np.finfo(dtype).maxexp) // 2 - 4)
+
+
 def scaled_tail(u: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""The normal's tail with its exponential taken out.
 
@@ -185,8 +190,8 @@ def scaled_tail(u: Float[Array, "..."]) -> Float[Array, "..."]:
         u: Distances from the centre, in standard deviations, none negative. Any shape.
 
     Returns:
-        ``S(u)``, of the same shape: ½ at 0, falling as 1/(u√2π). Relative error below 2e-15
-        in float64 and 4e-7 in float32.
+        ``S(u)``, of the same shape: ½ at 0, falling as 1/(u√2π) to `largest_distance`, and no
+        further. Relative error below 2e-15 in float64 and 4e-7 in float32.
 
     Example:
         >>> import jax.numpy as jnp
@@ -197,6 +202,7 @@ def scaled_tail(u: Float[Array, "..."]) -> Float[Array, "..."]:
     single = u.dtype != jnp.float64
     centre = _TAIL_CENTRE_32 if single else _TAIL_CENTRE_64
     series = _TAIL_SERIES_32 if single else _TAIL_SERIES_64
+    u = jnp.minimum(u, largest_distance(u.dtype))
     # One division serves both the folding and the 1/(1 + 2u).
     shifted, slope = u + centre, 1.0 + 2.0 * u
     inverse = 1.0 / (shifted * slope)
@@ -303,6 +309,7 @@ __all__ = [
     "SQRT_2PI",
     "central_mass",
     "central_quantile",
+    "largest_distance",
     "machine_epsilon",
     "polynomial",
     "quantile_from_log_tail",

@@ -71,6 +71,16 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         FlowFileError: If the file is missing, not a flow file, truncated, altered, of a
             newer version, or holds a layer type or dtype that is not known.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax.random as jr
+        >>> import gauss_flows as gf
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "flow.gf"
+        >>> flow = gf.gaussianization_flow(jr.key(0), n_dims=2, n_layers=2)
+        >>> gf.save(flow, path)
+        >>> bool((gf.load(path).log_prob([[0.5, 1.0]]) == flow.log_prob([[0.5, 1.0]])).all())
+        True
     """
     arrays, content = _FORMAT.read(path)
     try:
@@ -101,6 +111,15 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FlowFileError: If the file is missing, not a flow file, truncated, altered, or of
             a newer version.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax.numpy as jnp
+        >>> from flowjax.distributions import Normal
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "flow.gf"
+        >>> save(Normal(jnp.zeros(2)), path, {"unit": "mm"})
+        >>> load_metadata(path)
+        {'unit': 'mm'}
     """
     _, content = _FORMAT.read(path)
     return content["metadata"]
