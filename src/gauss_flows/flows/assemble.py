@@ -30,7 +30,8 @@ def flow_from_blocks(blocks: Sequence[Sequence[AbstractBijection]]) -> Transform
 
     Returns:
         A flow: `flow.bijection.inverse(x)` is z, and `flow.bijection.bijection.bijections` are
-        the layers in data order.
+        the layers in data order. As of every flowjax distribution, `log_prob` of a row with NaN
+        or an infinite value is −∞: look for such rows before calling the rest anomalies.
 
     Raises:
         ValueError: If there is no block, a block is no sequence of layers or empty, or the
