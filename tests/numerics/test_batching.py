@@ -57,9 +57,10 @@ def everything(own, x, *mixture):
     )
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 @pytest.mark.parametrize(
-    ("n", "n_blocks"), [(32, None), (33, (3, 11)), (37, (3, 13)), (96, (6, 16))]
+    ("n", "n_blocks", "own"),
+    [(32, None, False), (37, (3, 13), False), (96, (6, 16), False), (37, (3, 13), True)],
+    ids=["few", "unequal", "equal", "own"],
 )
 def test_blocks_make_no_difference(blocks_of_a_few_rows, n, n_blocks, own):
     seen = blocks_of_a_few_rows
