@@ -42,6 +42,7 @@ BAD_COMMANDS = {
     "no command": ((), "required: COMMAND"),
     "unknown command": (("fti",), "invalid choice: 'fti'"),
     "unknown option": ((*FIT, "--sead", "1"), "unrecognized arguments: --sead 1; did you mean"),
+    "made-up option": ((*FIT, "--bogus"), "unrecognized arguments: --bogus (see gauss-flows fit"),
     "abbreviated option": ((*FIT, "--se", "1"), "unrecognized arguments: --se 1"),
     "no output": (("fit", "sklearn:iris"), "required: --output"),
     "unknown family": ((*FIT, "--family", "planar"), "invalid choice: 'planar'"),

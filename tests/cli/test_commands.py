@@ -95,7 +95,8 @@ def test_score_of_the_held_out_rows_is_the_fit_s_own(fitted, tmp_path, capsys):
 def test_density_is_normalised_in_the_table_s_units(tmp_path, capsys):
     x = np.random.default_rng(1).gamma(3.0, size=(200, 1)) * 1e4
     np.save(tmp_path / "t.npy", x)
-    told(capsys, "fit", tmp_path / "t.npy", "--output", tmp_path / "flow.gf", "--family", "rbig")
+    arguments = ("fit", tmp_path / "t.npy", "--output", tmp_path / "flow.gf", "--family", "rbig")
+    told(capsys, *arguments, "--n-components", 3)
     grid = np.linspace(-3e5, 6e5, 20001)[:, None]
     np.save(tmp_path / "grid.npy", grid)
     told(
@@ -152,6 +153,7 @@ def test_sample_is_in_the_table_s_units_and_repeats_with_its_seed(fitted, tmp_pa
     data = make_rows().to_numpy()
     error = data.std(0) * np.sqrt(1 / 400 + 1 / N_ROWS)
     assert np.all(np.abs(one.values.mean(0) - data.mean(0)) < 6 * error)
+    np.testing.assert_allclose(one.values.std(0), data.std(0), rtol=0.3)
     assert one.columns == (("x0", "x1", "x2") if suffix == ".npy" else ("a", "b, big", "c"))
 
 
@@ -175,6 +177,64 @@ def test_the_file_alone_gives_densities_in_python(fitted):
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_rows_beyond_double_precision_are_told(fitted, tmp_path, capsys):
+    folder, _ = fitted
+    frame = make_rows().iloc[:4]
+    frame.iloc[1, 0], frame.iloc[3, 2] = 1e300, -1e308
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["score", str(folder / "flow.gf"), str(tmp_path / "t.csv")]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "2 rows of" in captured.err
+    assert "no finite log density, the first is row 2" in captured.err
+    found = json.loads(captured.out)["log_density"]
+    assert [value is None for value in found] == [False, True, False, True]
+    text = told(capsys, *arguments)
+    assert "log density -inf ± ? nats a row" in text
+    assert "least likely: row 2 (-inf), row 4 (-inf), row " in text
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e200, 1e-200])
+def test_one_column_in_an_unusual_unit(tmp_path, capsys, unit):
+    """With one row held out, and with the grammar of one."""
+    np.save(tmp_path / "t.npy", unit * np.random.default_rng(0).normal(size=(9, 1)))
+    arguments = ["fit", tmp_path / "t.npy", "--output", tmp_path / "flow.gf", "--family", "rbig"]
+    arguments += ["--n-layers", 1, "--n-components", 1, "--test-fraction", 0.1]
+    text = told(capsys, *arguments, "--picture", tmp_path / "fit.svg")
+    assert "9 rows, 1 column; 8 rows to fit, 1 held out" in text
+    assert "of 1 block (marginals first, 1 component)" in text
+    summary = load_flow(tmp_path / "flow.gf").summary
+    train = np.load(tmp_path / "t.npy")[split_rows(9, 0.1, 0).train] / unit
+    assert summary["standard_deviations"] == pytest.approx([unit * train.std()])
+    assert "saved" in (said := told(capsys, "sample", tmp_path / "flow.gf", 1, "--output",
+                                    tmp_path / "x.csv"))  # fmt: skip
+    assert "1 row, 1 column" in said
+    info = told(capsys, "info", tmp_path / "flow.gf")
+    # A flow of one component and one column is the Gaussian.
+    assert "0.00 ± ? over: Gaussian, full covariance" in info
+    assert "-0.00" not in info
+    np.save(tmp_path / "wide.npy", np.zeros((3, 2)))
+    assert main(["score", str(tmp_path / "flow.gf"), str(tmp_path / "wide.npy")]) == 2
+    np.save(tmp_path / "one.npy", np.zeros((1, 1)))
+    assert "1 row, log density" in told(capsys, "score", tmp_path / "flow.gf", tmp_path / "one.npy")
+
+
+def test_far_outliers_are_no_linear_relation_and_leave_the_bulk_its_digits(tmp_path, capsys):
+    values = np.random.default_rng(0).normal(size=(240, 2))
+    values[[3, 50, 99]] = 1e9
+    np.save(tmp_path / "t.npy", values)
+    arguments = ["fit", tmp_path / "t.npy", "--output", tmp_path / "flow.gf", "--json"]
+    arguments += ["--family", "rbig", "--n-layers", 1, "--n-components", 2]
+    report = json.loads(told(capsys, *arguments))
+    # The bulk has the entropy of a standard normal, 2.84 nats; a Gaussian has to span the rest.
+    assert -3.4 < report["log_likelihood"]["value"] < -2.4
+    gaussian, mixture = report["baselines"]
+    assert gaussian["gain"]["value"] > 10
+    assert abs(mixture["gain"]["value"]) < 0.3
+
+
 def test_damaged_file_is_refused(fitted, tmp_path, capsys):
     folder, _ = fitted
     content = (folder / "flow.gf").read_bytes()
@@ -183,9 +243,10 @@ def test_damaged_file_is_refused(fitted, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_interrupted_fit_leaves_the_old_flow(tmp_path, capsys, monkeypatch):
+def test_interrupted_fit_leaves_the_old_flow(fitted, tmp_path, capsys, monkeypatch):
     path = tmp_path / "flow.gf"
-    path.write_bytes(b"a good file")
+    good = (fitted[0] / "flow.gf").read_bytes()
+    path.write_bytes(good)
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -195,7 +256,7 @@ def test_interrupted_fit_leaves_the_old_flow(tmp_path, capsys, monkeypatch):
     arguments = ("fit", tmp_path / "t.npy", "--output", path, "--family", "rbig")
     options = ("--n-layers", "1", "--n-components", "2")
     assert main([str(argument) for argument in (*arguments, *options)]) == 130
-    assert path.read_bytes() == b"a good file"
+    assert path.read_bytes() == good
     assert sorted(p.name for p in tmp_path.iterdir()) == ["flow.gf", "t.npy"]
 
 

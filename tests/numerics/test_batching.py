@@ -24,10 +24,9 @@ def blocks_of_a_few_rows(monkeypatch):
         return run(function, rows)
 
     monkeypatch.setattr(batching.jax.lax, "map", counted)
-    one_row = N_DIMS * 4
-    monkeypatch.setattr(batching, "_VALUES", batching._Block(16 * one_row, 32 * one_row))
-    one_row *= N_COMPONENTS
-    monkeypatch.setattr(batching, "_DERIVATIVES", batching._Block(16 * one_row, 32 * one_row))
+    one_row = N_DIMS * N_COMPONENTS * 4
+    for name in ("_ON_CPU", "_OFF_CPU"):
+        monkeypatch.setattr(batching, name, batching._Block(16 * one_row, 32 * one_row))
     return seen
 
 
@@ -69,8 +68,8 @@ def test_blocks_make_no_difference(blocks_of_a_few_rows, n, n_blocks, own):
     # Blocks where there are enough rows for them, of equal size where the rows can be so parted.
     assert set(seen) == (set() if n_blocks is None else {n_blocks})
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(batching, "_VALUES", batching._Block(2**16, 2**40))
-        context.setattr(batching, "_DERIVATIVES", batching._Block(2**16, 2**40))
+        for name in ("_ON_CPU", "_OFF_CPU"):
+            context.setattr(batching, name, batching._Block(2**16, 2**40))
         context.setattr(batching, "_NARROW", 0)
         expected = jax.jit(functools.partial(everything, own))(*arguments)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

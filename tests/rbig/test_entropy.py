@@ -51,3 +51,9 @@ def test_weights_count_as_repetitions(x64):
 def test_one_row_is_too_few():
     with pytest.raises(ValueError, match=r"at least 2 rows; got \(1, 2\)"):
         negentropy(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("estimate", [marginal_entropy, negentropy])
+def test_the_split_is_repeatable(estimate):
+    with pytest.raises(ValueError, match="random_state to be an integer of at least 0; got None"):
+        estimate(np.zeros((9, 2)), random_state=None)

@@ -258,6 +258,11 @@ def test_the_same_seed_gives_the_same_flow_and_nothing_global_moves():
         ({"n_components": 2.5}, "Expected n_components to be a positive integer; got 2.5."),
         ({"max_layers": 0}, "Expected max_layers to be a positive integer; got 0."),
         (
+            {"random_state": None},
+            "Expected random_state to be an integer of at least 0; got None.",
+        ),
+        ({"random_state": -3}, "Expected random_state to be an integer of at least 0; got -3."),
+        (
             {"rotation": "pcb"},
             "Expected rotation to be one of ('pca', 'ica', 'random', 'sliced'); got 'pcb'.",
         ),

@@ -1,5 +1,7 @@
 """Rotations chosen from data: orthogonal, and found where they are known."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -63,12 +65,39 @@ def test_sliced_is_further_from_normal_than_random_directions():
 
 
 def test_long_tables_are_searched_by_a_sample_of_the_weights():
+    """One row in a hundred has weight: a sample of the rows would hardly see them."""
     rng = np.random.default_rng(4)
-    x = rng.normal(size=(20_000, 2))
-    x[:5000, 1] = rng.choice([-1.0, 1.0], 5000)
-    weight = np.where(np.arange(20_000) < 5000, 1.0, 1e-12)
-    rotation = choose_rotation("sliced", x, sample_weight=weight).matrix.tree
-    assert abs(rotation[0, 1]) > 0.99
+    x = rng.normal(size=(50_000, 2))
+    x[::100, 1] = rng.choice([-1.0, 1.0], 500)
+    weight = np.where(np.arange(50_000) % 100 == 0, 1.0, 1e-12)
+    for seed in range(3):
+        options = {"random_state": seed, "sample_weight": weight}
+        assert abs(choose_rotation("sliced", x, **options).matrix.tree[0, 1]) > 0.99
+        assert np.allclose(weight @ x / weight.sum(), 0, atol=0.2)
+
+
+def test_independent_components_are_those_of_the_weighted_rows():
+    rng, sources = np.random.default_rng(6), np.random.default_rng(7).uniform(-1, 1, (6000, 2))
+    turns = [random_rotation(seed, 2) for seed in (1, 4)]
+    x = np.where(np.arange(6000)[:, None] % 10 == 0, *(sources @ turn for turn in turns))
+    first = np.arange(6000) % 10 == 0
+    for weight, turn in zip((first + 1e-9, ~first + 1e-9), turns, strict=True):
+        found = choose_rotation("ica", x, sample_weight=weight * rng.uniform(0.9, 1.1, 6000))
+        mixed = np.abs(found.matrix.tree @ turn.T)
+        assert np.allclose(np.sort(mixed.ravel()), [0, 0, 1, 1], atol=0.1), mixed
+    assert not np.allclose(np.sort(np.abs(turns[0] @ turns[1].T).ravel()), [0, 0, 1, 1], atol=0.3)
+
+
+@pytest.mark.parametrize("random_state", [None, -1, 0.5, "0", True])
+def test_seeds_are_whole_numbers(random_state):
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    message = f"Expected random_state to be an integer of at least 0; got {random_state!r}."
+    for search in (
+        lambda: choose_rotation("pca", x, random_state=random_state),
+        lambda: sliced_directions(x, random_state=random_state),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            search()
 
 
 def test_unknown_names_are_refused():

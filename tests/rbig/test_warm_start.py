@@ -1,5 +1,7 @@
 """The warm start: every layer set from the rows it receives."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -43,6 +45,8 @@ FACTORIES = {
         gf.DeepSigmoidCoupling(KEY, n_dims=2, n_components=6, mask=[False, True]),
     ),
 }
+# Their layers are permuted and not rotated.
+WITHOUT_ROTATION = {"spline coupling", "affine coupling"}
 # What standardised moons reach in one pass; a normal has -2.70 and the truth -1.83.
 REACHED = {"spline coupling": -2.60, "affine coupling": -2.85}
 
@@ -50,7 +54,7 @@ REACHED = {"spline coupling": -2.60, "affine coupling": -2.85}
 @pytest.mark.parametrize("name", FACTORIES)
 def test_flows_keep_their_structure_and_fit_better(name):
     flow, x = FACTORIES[name](), moons()
-    warm = warm_start(flow, x, rotation="pca")
+    warm = warm_start(flow, x, rotation="keep" if name in WITHOUT_ROTATION else "pca")
     assert jax.tree.structure(warm) == jax.tree.structure(flow)
     shapes = [
         [leaf.shape for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
@@ -171,3 +175,73 @@ def test_data_are_checked_against_the_flow():
         warm_start(flow, moons(50), rotation="turn")
     with pytest.raises(ValueError, match="Expected a flow over vectors whose bijection is Invert"):
         warm_start(gf.flows.standard_normal(2), moons(50))
+
+
+@pytest.mark.parametrize(
+    ("flow", "got"),
+    [
+        (3, "int"),
+        (None, "NoneType"),
+        (gf.MixtureGaussianCDF(2), "MixtureGaussianCDF"),
+        (gf.gaussianization_flow(KEY, n_dims=2, n_layers=1).bijection, "Chain"),
+    ],
+)
+def test_what_is_no_flow_is_named(flow, got):
+    message = f"Expected a flow over vectors whose bijection is Invert.*; got .*{got}"
+    with pytest.raises(ValueError, match=message):
+        warm_start(flow, moons(50))
+
+
+def test_the_seed_is_a_whole_number():
+    with pytest.raises(ValueError, match="random_state to be an integer of at least 0; got None"):
+        warm_start(FACTORIES["diagonal"](), moons(50), random_state=None)
+
+
+class TestNumberOfRows:
+    """A layer needs as many rows as its coordinates have components."""
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            [gf.MixtureGaussianCDF(2, 8)],
+            [gf.MixtureLogisticCDF(2, 8)],
+            [gf.MixtureGaussianCDF(2, 3), gf.MixtureGaussianCDFCoupling(KEY, n_dims=2)],
+            [gf.DeepSigmoidCoupling(KEY, n_dims=2, n_components=8), gf.MixtureGaussianCDF(2, 2)],
+        ],
+        ids=lambda layers: type(layers[0]).__name__,
+    )
+    def test_of_the_layer_with_most_components(self, layers):
+        x = np.random.default_rng(0).normal(size=(4, 2))
+        flow = gf.flow_from_blocks([layers])
+        with pytest.raises(ValueError, match="at least as many rows in x as components, 8; got 4"):
+            warm_start(flow, x)
+
+    def test_as_many_rows_as_components_are_enough(self):
+        x = np.random.default_rng(0).normal(size=(8, 2))
+        warm_start(gf.flow_from_blocks([[gf.MixtureGaussianCDF(2, 8)]]), x)
+
+    def test_in_blocks_that_are_stacked(self):
+        flow = gf.gaussianization_flow(KEY, n_dims=2, n_layers=3, n_components=8)
+        with pytest.raises(ValueError, match="at least as many rows in x as components, 8; got 7"):
+            warm_start(flow, moons(7))
+
+    def test_other_layers_have_no_components(self):
+        warm_start(gf.flow_from_blocks([[gf.ActNorm(2)]]), moons(4))
+
+
+class TestRotationThatNoLayerCanTake:
+    @pytest.mark.parametrize("name", sorted(WITHOUT_ROTATION))
+    def test_is_told(self, name):
+        with pytest.warns(UserWarning, match="No layer of the flow can take rotation='pca'"):
+            warm_start(FACTORIES[name](), moons(100), rotation="pca")
+
+    @pytest.mark.parametrize("name", ["diagonal", "diagonal, LU", "diagonal, exponential"])
+    def test_where_one_can_nothing_is_said(self, name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warm_start(FACTORIES[name](), moons(100), rotation="pca")
+
+    def test_nor_where_none_is_asked_for(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warm_start(FACTORIES["affine coupling"](), moons(100))

@@ -53,3 +53,27 @@ def test_permissions_and_links(tmp_path):
     assert link.is_symlink()
     assert path.read_bytes() == b"2"
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, through_a_link):
+    """As root a rename would put a regular file in the place of a device."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    target = path
+    if through_a_link:
+        target = tmp_path / "link"
+        target.symlink_to(path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match="expected a regular file"):
+        write_atomically(target, b"data")
+    assert path.is_fifo()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="expected a regular file"):
+        write_atomically(tmp_path / "folder", b"data")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]

@@ -213,6 +213,29 @@ class TestRefusal:
         with pytest.raises(CheckpointError, match="max_steps, which ended it within an epoch"):
             fit(max_steps=30, **options)
 
+    @pytest.mark.parametrize(
+        "rate", [{"learning_rate": optax.constant_schedule(1e-2)}, {"optimizer": optax.sgd(1e-3)}]
+    )
+    @pytest.mark.parametrize("shorter", [{"max_epochs": 5}, {"max_steps": 30}])
+    def test_of_a_run_that_is_already_past_this_one(self, tmp_path, rate, shorter):
+        options = {"checkpoint_dir": tmp_path, "max_epochs": 20} | rate
+        fit(**options)
+        n_steps = 30
+        with pytest.raises(CheckpointError) as error:
+            fit(**options | shorter)
+        message = str(error.value)
+        assert f"within this run's {n_steps} steps; it is already past them" in message
+        assert (
+            "at epoch 20 and step 120. Ask for more epochs or steps. Pass resume=False" in message
+        )
+        assert "another learning" not in message
+        same(fit(**{"max_epochs": 20} | rate), fit(**options))
+
+    def test_another_run_is_named_before_its_length(self, tmp_path):
+        fit(checkpoint_dir=tmp_path)
+        with pytest.raises(CheckpointError, match="written with another batch_size"):
+            fit(checkpoint_dir=tmp_path, batch_size=50, max_epochs=1)
+
     @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
     def test_of_a_damaged_file(self, tmp_path, damage):
         fit(checkpoint_dir=tmp_path)
@@ -223,7 +246,8 @@ class TestRefusal:
         path.write_bytes(
             {"truncate": data[:-9], "flip": data, "empty": b"", "other": b"PK\x03\x04" * 99}[damage]
         )
-        with pytest.raises(CheckpointError, match=r"truncated|altered|not one"):
+        advice = "Pass resume=False to start again, or name another checkpoint_dir"
+        with pytest.raises(CheckpointError, match=rf"(truncated|altered|not one).*{advice}"):
             fit(checkpoint_dir=tmp_path)
         fit(checkpoint_dir=tmp_path, resume=False)
         fit(checkpoint_dir=tmp_path)

@@ -37,10 +37,30 @@ FAULTS = {
     "strings": ({"x": X.astype(str)}, "Expected x to hold real numbers; got dtype <U"),
     "objects": ({"x": np.array([[None, 1]])}, "real numbers; got dtype object"),
     "complex": ({"x": X + 1j}, "real numbers; got dtype complex128"),
-    "nan": ({"x": with_value(np.nan, 3, 1)}, "got nan in row 3, column 1"),
-    "infinite": ({"x": with_value(-np.inf, 9, 0)}, "got -inf in row 9, column 0"),
-    "more faults": ({"x": np.full((2, 2), np.nan)}, "row 0, column 0, and 3 more"),
-    "overflow": ({"x": with_value(1e300, 2, 0)}, "got inf in row 2, column 0"),
+    "nan": ({"x": with_value(np.nan, 3, 1)}, "got nan in row 3, column 1."),
+    "infinite": ({"x": with_value(-np.inf, 9, 0)}, "got -inf in row 9, column 0."),
+    "two faults": (
+        {"x": np.where(np.eye(10, 2), np.nan, X)},
+        "got nan in row 0, column 0, and 1 more such value.",
+    ),
+    "more faults": (
+        {"x": np.full((2, 2), np.nan)},
+        "Expected finite values in x; got nan in row 0, column 0, and 3 more such values.",
+    ),
+    "overflow": (
+        {"x": with_value(-1e300, 2, 0)},
+        "Expected values of x within the range of float32; got -1e+300 in row 2, column 0. "
+        "Standardise x first.",
+    ),
+    "condition overflow": (
+        {"flow": CONDITIONAL, "condition": np.full((10, 3), 1e39)},
+        "Expected values of condition within the range of float32; got 1e+39 in row 0, column 0, "
+        "and 29 more such values. Standardise condition first.",
+    ),
+    "nan and overflow": (
+        {"x": np.where(np.arange(20).reshape(10, 2) == 19, np.nan, 1e300)},
+        "Expected finite values in x; got nan in row 9, column 1.",
+    ),
     "no condition": ({"flow": CONDITIONAL}, "Expected a condition of shape (3,)"),
     "a condition": ({"condition": X}, "Expected no condition, as the flow has it; got one"),
     "condition rows": (

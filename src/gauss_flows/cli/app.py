@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 from gauss_flows._version import __version__
 from gauss_flows.cli.errors import InputError, suggestion
+from gauss_flows.cli.interrupt import INTERRUPTED, end_on_interrupt, leave
 
 # Nothing that takes long to import may be imported here: `--help` must answer at once.
 
@@ -137,11 +138,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: The arguments; those of the process by default.
+        argv: The arguments. Without any they are the process's, which is then taken to run
+            nothing else: an interrupt ends it on the spot, with exit code 130.
 
     Returns:
         The exit code: 0 when all went well, 2 when the input is at fault, 130 when interrupted.
     """
+    if argv is None:
+        end_on_interrupt()
+    code = _run(argv)
+    if code == INTERRUPTED and argv is None:
+        leave(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         _command(arguments.command)(arguments)
@@ -157,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("gauss-flows: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -27,10 +27,16 @@ from gauss_flows.rbig.constant import with_constant_parameters
 
 # A shift that single precision rounds by more than this share of the scale is kept in double.
 _WORST_ROUNDING = 1e-3
+_NORMAL_IQR = 1.349
+# Standard deviation in units of the quartiles' from which on far rows have made it.
+_MOST_OUTLYING = 1e3
 
 
 def standardiser(x: NDArray[np.float64]) -> ActNorm:
     """Return the layer that gives every column mean 0 and variance 1, up to rounding.
+
+    Where rows far away make up all of a column's variance, median and quartiles give its unit
+    instead: in units of the variance the other rows would all be one number in single precision.
 
     Its numbers are held in single precision, as the rest of the flow is, unless a column's mean is
     so large beside its spread that they would not hold it.
@@ -41,8 +47,9 @@ def standardiser(x: NDArray[np.float64]) -> ActNorm:
     Returns:
         The layer.
     """
-    with jax.enable_x64(True):
-        layer = ActNorm.from_data(x)
+    # A number that single precision cannot hold is found here, so it need not be told of.
+    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
+        layer = _in_units_of_the_bulk(ActNorm.from_data(x), x)
         rounding = np.abs(np.float32(layer.loc) - np.asarray(layer.loc)) * np.exp(-layer.log_scale)
         narrow = jax.tree.map(
             lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, layer
@@ -51,9 +58,36 @@ def standardiser(x: NDArray[np.float64]) -> ActNorm:
         return narrow if fits else layer
 
 
+def _in_units_of_the_bulk(layer: ActNorm, x: NDArray[np.float64]) -> ActNorm:
+    low, median, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
+    spread = (high - low) / _NORMAL_IQR
+    far = (spread > 0) & (np.exp(np.asarray(layer.log_scale)) > _MOST_OUTLYING * spread)
+    return eqx.tree_at(
+        lambda one: (one.loc, one.log_scale),
+        layer,
+        (
+            jnp.where(far, median, layer.loc),
+            jnp.where(far, np.log(np.where(far, spread, 1.0)), layer.log_scale),
+        ),
+    )
+
+
 def standardise(layer: ActNorm, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Apply a standardiser to rows in double precision."""
     return (x - np.float64(layer.loc)) * np.exp(-np.float64(layer.log_scale))
+
+
+def standard_deviations(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return every column's standard deviation, whatever its unit.
+
+    Args:
+        x: Rows of shape (n, d) without constant columns.
+
+    Returns:
+        Deviations of shape (d,).
+    """
+    span = np.ptp(x, axis=0)  # squares of 1e200 overflow, squares of shares of the span do not
+    return span * ((x - x.mean(0)) / span).std(0)
 
 
 def with_standardiser(layer: ActNorm, flow: Transformed) -> Transformed:

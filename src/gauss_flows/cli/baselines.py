@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gauss_flows.cli.report import counted
+
 MAX_COMPONENTS = 10
 # Past the best BIC by so many components, more have never been seen to help.
 _PATIENCE = 3
@@ -39,23 +41,25 @@ def fit_baselines(
         seed: Seed of the mixture's start.
 
     Returns:
-        The Gaussian and the mixture.
+        The Gaussian, and the mixture where one can be fitted.
     """
-    return [_fit_gaussian(train, test), _fit_mixture(train, test, seed)]
+    mixture = _fit_mixture(train, test, seed)
+    return [_fit_gaussian(train, test), *([] if mixture is None else [mixture])]
 
 
 def _fit_gaussian(train: NDArray[np.float64], test: NDArray[np.float64]) -> Baseline:
     from scipy.linalg import solve_triangular
 
-    factor = np.linalg.cholesky(
-        np.cov(train, rowvar=False, bias=True).reshape((train.shape[1],) * 2)
-    )
-    white = solve_triangular(factor, (test - train.mean(0)).T, lower=True)
-    log_norm = 0.5 * len(factor) * np.log(2 * np.pi) + np.log(np.diag(factor)).sum()
+    # The covariance's factor from the rows: the covariance itself would square their range.
+    factor = np.linalg.qr(train - train.mean(0), mode="r") / np.sqrt(len(train))
+    white = solve_triangular(factor, (test - train.mean(0)).T, trans=1)
+    log_norm = 0.5 * len(factor) * np.log(2 * np.pi) + np.log(np.abs(np.diag(factor))).sum()
     return Baseline("Gaussian, full covariance", -0.5 * np.sum(white**2, axis=0) - log_norm, 1)
 
 
-def _fit_mixture(train: NDArray[np.float64], test: NDArray[np.float64], seed: int) -> Baseline:
+def _fit_mixture(
+    train: NDArray[np.float64], test: NDArray[np.float64], seed: int
+) -> Baseline | None:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -69,13 +73,14 @@ def _fit_mixture(train: NDArray[np.float64], test: NDArray[np.float64], seed: in
             try:
                 bic = mixture.fit(train).bic(train)
             except ValueError:  # a component fell onto too few rows for a covariance
+                if best is None:  # or onto rows too far apart, which more can part
+                    continue
                 break
         if bic < best_bic:
             best, best_bic = mixture, bic
         elif best is not None and k >= best.n_components + _PATIENCE:
             break
     if best is None:
-        raise ValueError("Expected rows that a Gaussian mixture can be fitted to")
-    plural = "s" if best.n_components > 1 else ""
-    name = f"Gaussian mixture, {best.n_components} component{plural} by BIC"
+        return None
+    name = f"Gaussian mixture, {counted(best.n_components, 'component')} by BIC"
     return Baseline(name, best.score_samples(test), best.n_components)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.cli.errors import InputError, warn
+from gauss_flows.cli.report import counted
 from gauss_flows.cli.tables import Table
 
 # A value that fills this share of a column is an atom: no density describes it.
@@ -76,13 +77,13 @@ def check_n_rows(table: Table, n_train: int, n_components: int | None) -> None:
         InputError: If the rows are fewer than the components, or hardly more than the columns.
     """
     n_rows, n_dims = table.values.shape
-    rows = "row" if n_rows == 1 else "rows"
-    what = f"{table.source} has {n_rows} {rows}, {n_train} of them to fit"
+    what = f"{table.source} has {counted(n_rows, 'row')}, {n_train} of them to fit"
     if n_components is not None and n_train < n_components:
         raise InputError(f"{what}: expected at least as many as components; got {n_components}")
     if n_train < n_dims + 2:
-        columns = f"{n_dims} column{'s' if n_dims > 1 else ''}"
-        raise InputError(f"{what}: expected at least {n_dims + 2} to fit {columns}")
+        raise InputError(
+            f"{what}: expected at least {n_dims + 2} to fit {counted(n_dims, 'column')}"
+        )
 
 
 def _warn_of_atoms(table: Table) -> None:

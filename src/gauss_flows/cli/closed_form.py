@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.cli.report import counted, mean_of
 from gauss_flows.numerics import gaussian_mixture
-from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.marginal_fit import fit_mixtures
 
 Array = NDArray[np.float64]
@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
         first = "marginals first" if self.marginals_first else "rotation first"
         if self.n_components is None:
             return f"{first}, components by BIC"
-        return f"{first}, {self.n_components} components"
+        return f"{first}, {counted(self.n_components, 'component')}"
 
 
 class Trial(NamedTuple):
@@ -133,18 +133,14 @@ def try_recipes(
                 break
         trial = trials[-1]
         mean = trial.log_density.mean()
-        tell(f"{recipe}: {mean:.3f} nats on held-back rows with {counted(trial.n_blocks)}")
+        blocks = counted(trial.n_blocks, "block")
+        tell(f"{recipe}: {mean:.3f} nats on held-back rows with {blocks}")
     return trials
-
-
-def counted(n_blocks: int) -> str:
-    """Write `1 block` or `2 blocks`."""
-    return "1 block" if n_blocks == 1 else f"{n_blocks} blocks"
 
 
 def gains(new: Array, old: Array) -> bool:
     """Say whether rows gain more log density than the gain's standard error."""
-    gain = Estimate.of_mean(new - old)
+    gain = mean_of(new - old)
     return bool(gain.value > gain.standard_error)
 
 

@@ -6,6 +6,9 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+# A slip of the keyboard leaves at least this share of a name; what is less like it is a guess.
+_ALIKE = 0.7
+
 
 class InputError(Exception):
     """A fault of the user's input, told in one line; the command ends with exit code 2."""
@@ -35,6 +38,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     Example:
         >>> suggestion("raduis", ["radius", "area"])
         "; did you mean 'radius'?"
+        >>> suggestion("--bogus", ["--columns"])
+        ''
     """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    # The dashes that all options begin with would make strangers look alike.
+    bare = {candidate.lstrip("-"): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lstrip("-"), list(bare), n=1, cutoff=_ALIKE)
+    return f"; did you mean '{bare[close[0]]}'?" if close else ""

@@ -12,16 +12,21 @@ from numpy.typing import NDArray
 
 from gauss_flows._version import __version__
 from gauss_flows.cli import pictures, tables
-from gauss_flows.cli.assemble import standardise, standardiser, with_standardiser
+from gauss_flows.cli.assemble import (
+    standard_deviations,
+    standardise,
+    standardiser,
+    with_standardiser,
+)
 from gauss_flows.cli.baselines import Baseline, fit_baselines
 from gauss_flows.cli.checks import check_density_exists, check_finite, check_n_rows
 from gauss_flows.cli.evaluate import draw, log_density, to_latent
 from gauss_flows.cli.fitting import Settings, fit_flow
-from gauss_flows.cli.flow_file import FlowFile, save_flow
+from gauss_flows.cli.flow_file import FlowFile, check_replaceable, save_flow
 from gauss_flows.cli.info import describe, n_parameters
-from gauss_flows.cli.outputs import check_writable
-from gauss_flows.cli.report import as_json, plain, shown
-from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.cli.interrupt import check_interrupt
+from gauss_flows.cli.outputs import check_apart, check_writable
+from gauss_flows.cli.report import as_json, counted, mean_of, nats, plain, shown
 
 _DRAWN = 5_000
 _SHOWN = 3
@@ -53,10 +58,7 @@ def split_rows(n_rows: int, test_fraction: float, seed: int) -> Split:
 def run(arguments: Namespace) -> None:
     """Fit, compare, save and report."""
     start = time.perf_counter()
-    check_writable(arguments.output)
-    if arguments.picture:
-        pictures.check_matplotlib()
-        check_writable(arguments.picture, pictures.SUFFIXES)
+    _check_outputs(arguments)
     table = tables.read_table(arguments.table, columns=arguments.columns, exclude=arguments.exclude)
     check_finite(table)
     split = split_rows(len(table.values), arguments.test_fraction, arguments.seed)
@@ -99,12 +101,12 @@ def run(arguments: Namespace) -> None:
         "seed": arguments.seed,
         "columns": table.columns,
         "means": train.mean(0).tolist(),
-        "standard_deviations": train.std(0).tolist(),
+        "standard_deviations": standard_deviations(train).tolist(),
         "family": fitted.family,
         "n_blocks": fitted.n_blocks,
         "recipe": str(fitted.recipe),
         "n_parameters": n_parameters(flow),
-        "log_likelihood": Estimate.of_mean(scores),
+        "log_likelihood": mean_of(scores),
         "baselines": [_compared(baseline, scores) for baseline in baselines],
         "candidates": [one._asdict() for one in fitted.candidates],
         "training": _training(fitted.history),
@@ -114,6 +116,7 @@ def run(arguments: Namespace) -> None:
         ],
         "seconds": round(time.perf_counter() - start, 2),
     }
+    check_interrupt()
     save_flow(arguments.output, FlowFile(flow, table.columns, table.named, plain(summary)))
     if arguments.picture:
         pictures.draw_fit(
@@ -132,6 +135,16 @@ def run(arguments: Namespace) -> None:
         _print_report(summary, arguments)
 
 
+def _check_outputs(arguments: Namespace) -> None:
+    check_writable(arguments.output, not_ending=(*tables.SUFFIXES, *pictures.SUFFIXES))
+    if arguments.picture:
+        pictures.check_matplotlib()
+        check_writable(arguments.picture, pictures.SUFFIXES)
+    outputs = {"--output": arguments.output, "--picture": arguments.picture}
+    check_apart(outputs, [arguments.table])
+    check_replaceable(arguments.output)
+
+
 def _progress(line: str) -> None:
     print(f"  {line}", file=sys.stderr)
 
@@ -140,9 +153,9 @@ def _compared(baseline: Baseline, scores: NDArray[np.float64]) -> dict[str, Any]
     return {
         "name": baseline.name,
         "n_components": baseline.n_components,
-        "log_likelihood": Estimate.of_mean(baseline.log_density),
+        "log_likelihood": mean_of(baseline.log_density),
         # Row by row: much of what makes a row likely is common to both.
-        "gain": Estimate.of_mean(scores - baseline.log_density),
+        "gain": mean_of(scores - baseline.log_density),
     }
 
 
@@ -159,15 +172,16 @@ def _training(history: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _print_report(summary: dict[str, Any], arguments: Namespace) -> None:
-    n_columns = len(summary["columns"])
+    size = f"{counted(summary['n_rows'], 'row')}, {counted(len(summary['columns']), 'column')}"
     print(
-        f"{summary['table']}: {summary['n_rows']} rows, {n_columns} columns; "
-        f"{summary['n_train']} rows to fit, {summary['n_test']} held out (seed {summary['seed']})"
+        f"{summary['table']}: {size}; {counted(summary['n_train'], 'row')} to fit, "
+        f"{summary['n_test']} held out (seed {summary['seed']})"
     )
-    print(f"fitted a {describe(summary)}, {summary['n_parameters']} parameters")
+    print(f"fitted a {describe(summary)}, {counted(summary['n_parameters'], 'parameter')}")
     training = summary["training"]
     if training:
-        print(f"trained for {training['n_epochs']} epochs, the best was {training['best_epoch']}")
+        epochs = counted(training["n_epochs"], "epoch")
+        print(f"trained for {epochs}, the best was {training['best_epoch']}")
         if training["stopped"]:
             print(f"training stopped: {training['stopped']}")
     print()
@@ -178,7 +192,7 @@ def _print_report(summary: dict[str, Any], arguments: Namespace) -> None:
         print(f"  {name:42}{shown(value):>20}{'' if gain is None else shown(gain):>18}")
     print()
     unlikely = ", ".join(
-        f"{entry['row']} ({entry['log_density']:.1f})"
+        f"{entry['row']} ({nats(entry['log_density'])})"
         for entry in summary["least_likely_held_out_rows"]
     )
     print(f"least likely held-out rows: {unlikely}")

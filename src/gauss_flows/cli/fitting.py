@@ -10,17 +10,15 @@ from typing import Any, NamedTuple
 import jax.random as jr
 import numpy as np
 from flowjax.distributions import Transformed
-from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
 from gauss_flows.cli.assemble import build_flow
-from gauss_flows.cli.closed_form import Block, Recipe, Trial, counted, gains, grow, try_recipes
+from gauss_flows.cli.closed_form import Block, Recipe, Trial, gains, grow, try_recipes
 from gauss_flows.cli.errors import InputError
 from gauss_flows.cli.evaluate import log_density
+from gauss_flows.cli.report import counted, mean_of, shown
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow
-from gauss_flows.training import fit as trainer
-from gauss_flows.training.epoch import Rows
+from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
 
 Array = NDArray[np.float64]
 
@@ -145,7 +143,8 @@ def _choose_start(
     best = max(trials, key=lambda trial: trial.log_density.mean())
     candidates = [
         Candidate(
-            f"closed form, {counted(t.n_blocks)}, {t.recipe}", Estimate.of_mean(t.log_density)
+            f"closed form, {counted(t.n_blocks, 'block')}, {t.recipe}",
+            mean_of(t.log_density),
         )
         for t in trials
     ]
@@ -177,7 +176,7 @@ def _choose_family(
     best, best_score = "rbig", log_density(_start("rbig", blocks, settings), x[held])
     if settings.max_epochs == 0:
         return best, []
-    candidates = [Candidate("on one fifth: the closed form", Estimate.of_mean(best_score))]
+    candidates = [Candidate("on one fifth: the closed form", mean_of(best_score))]
     families = ["diagonal"]
     if x.shape[1] > 1 and len(x) >= _ROWS_FOR_NETWORKS:
         families.append("mixture-coupling")
@@ -186,9 +185,8 @@ def _choose_family(
         start = _to_be_trained(trial, family, x.shape[1], settings)
         flow, _ = _train(family, start, x[~held], settings)
         score = log_density(flow, x[held])
-        gain = Estimate.of_mean(score - best_score)
-        tell(f"{family}: gains {gain.value:.3f} ± {gain.standard_error:.3f} nats")
-        candidates.append(Candidate(f"on one fifth: {family}, trained", Estimate.of_mean(score)))
+        tell(f"{family}: gains {shown(mean_of(score - best_score))} nats")
+        candidates.append(Candidate(f"on one fifth: {family}, trained", mean_of(score)))
         if gains(score, best_score):
             best, best_score = family, score
     return best, candidates
@@ -203,15 +201,14 @@ def _train(
 ) -> tuple[Transformed, dict[str, Any]]:
     key = jr.key(settings.seed + 1)
     # A start fitted to the rows that end the training would be too good there to be improved on.
-    start = _start(
-        family, grow(x[_fitted_rows(key, len(x))], trial.recipe, trial.n_blocks), settings
-    )
+    fitted, held_out = split_rows(key, len(x), _VAL_PROP)
+    start = _start(family, grow(x[np.sort(fitted)], trial.recipe, trial.n_blocks), settings)
     batch_size = settings.batch_size or 512
     max_epochs = settings.max_epochs or math.ceil(_MAX_STEPS / math.ceil(len(x) / batch_size))
     with warnings.catch_warnings():
         # The history says so too, and there it is printed in the report's place.
         warnings.simplefilter("ignore", TrainingStoppedWarning)
-        return fit_gaussianization_flow(
+        flow, history = fit_gaussianization_flow(
             key,
             start,
             x,
@@ -219,14 +216,11 @@ def _train(
             batch_size=batch_size,
             max_epochs=max_epochs,
             patience=max(_LEAST_PATIENCE, max_epochs / 8),
-            val_prop=_VAL_PROP,
+            val_prop=_VAL_PROP if len(held_out) else 0.0,
             show_progress=settings.show_progress,
         )
-
-
-def _fitted_rows(key: PRNGKeyArray, n_rows: int) -> NDArray[np.intp]:
-    """Return the rows that the trainer will fit with this key, those it holds back left out."""
-    seed, _ = trainer._seeds(key)
-    numbers = np.arange(n_rows)
-    fitted, _ = trainer._split(seed, Rows(numbers[:, None], None, numbers), _VAL_PROP)
-    return np.sort(fitted.weight)
+    # The trainer hands an interactive user the flow as far as it came. Whoever interrupts a
+    # command wants it to end, and a flow that was hardly trained must not replace a good file.
+    if str(history.get("stopped", "")).startswith("interrupted"):
+        raise KeyboardInterrupt
+    return flow, history

@@ -12,6 +12,7 @@ from flowjax.distributions import AbstractTransformed
 from numpy.typing import NDArray
 
 from gauss_flows.cli.errors import InputError, listed, warn
+from gauss_flows.cli.report import counted
 from gauss_flows.cli.tables import Table
 from gauss_flows.serialization import FlowFileError, load, load_metadata, save
 
@@ -77,6 +78,20 @@ def load_flow(path: str | os.PathLike[str]) -> FlowFile:
     return FlowFile(flow, tuple(metadata["columns"]), metadata["named"], metadata["summary"])
 
 
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raise an `InputError` if a file is there that is no flow, and so is not ours to replace."""
+    if not os.path.exists(path) or os.path.getsize(path) == 0:
+        return
+    try:
+        load_metadata(path)
+    except (FlowFileError, OSError):
+        raise InputError(
+            f"cannot write {path}: expected a new name or a flow file to replace; "
+            "got a file that is no flow, which --output would destroy (remove it first if it is "
+            "not needed)"
+        ) from None
+
+
 def matched_rows(file: FlowFile, path: str, table: Table) -> NDArray[np.float64]:
     """Return a table's rows in the order of a flow's columns.
 
@@ -107,7 +122,8 @@ def matched_rows(file: FlowFile, path: str, table: Table) -> NDArray[np.float64]
     width = table.values.shape[1]
     if width != len(file.columns):
         raise InputError(
-            f"{table.source} has {width} columns: {path} was fitted to {len(file.columns)} "
+            f"{table.source} has {counted(width, 'column')}: {path} was fitted to "
+            f"{len(file.columns)} "
             f"({listed(file.columns)})"
         )
     return table.values

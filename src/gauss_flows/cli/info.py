@@ -12,9 +12,8 @@ from flowjax.bijections import Chain
 
 from gauss_flows.bijections.block_chain import BlockChain
 from gauss_flows.cli.assemble import layers_of
-from gauss_flows.cli.closed_form import counted
 from gauss_flows.cli.flow_file import load_flow
-from gauss_flows.cli.report import as_json, estimate_from, shown
+from gauss_flows.cli.report import as_json, counted, estimate_from, shown
 
 
 def run(arguments: Namespace) -> None:
@@ -43,14 +42,14 @@ def run(arguments: Namespace) -> None:
     )
     print(f"  held out    {shown(estimate_from(fit['log_likelihood']))} nats a row")
     for baseline in fit["baselines"]:
-        print(f"              {shown(estimate_from(baseline['gain']))} above: {baseline['name']}")
+        print(f"  it gains    {shown(estimate_from(baseline['gain']))} over: {baseline['name']}")
 
 
 def describe(fit: dict[str, Any]) -> str:
     """Say in one phrase what was fitted."""
     family = {"rbig": "closed-form (RBIG)", "diagonal": "diagonal Gaussianization"}
     name = family.get(fit["family"], fit["family"].replace("-", " "))
-    return f"{name} flow of {counted(fit['n_blocks'])} ({fit['recipe']})"
+    return f"{name} flow of {counted(fit['n_blocks'], 'block')} ({fit['recipe']})"
 
 
 def layer_names(chain: Any) -> list[str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gauss_flows.cli.errors import InputError, listed, suggestion, warn
-
-if TYPE_CHECKING:
-    import pandas as pd
+from gauss_flows.cli.csv_table import read_csv
+from gauss_flows.cli.errors import InputError, listed, suggestion
+from gauss_flows.cli.frame import Frame, cells_of, import_pandas, is_number, one_line
 
 SUFFIXES = (".csv", ".parquet", ".npy")
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -79,41 +78,21 @@ def write_table(
     from gauss_flows.training.atomic_file import write_atomically
 
     content = io.BytesIO()
-    match Path(path).suffix.lower():
-        case ".npy":
-            np.save(content, values)
-        case ".csv":
-            _pandas().DataFrame(values, columns=list(columns)).to_csv(content, index=False)
-        case _:
-            _pandas().DataFrame(values, columns=list(columns)).to_parquet(content, index=False)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npy":
+        np.save(content, values)
+    else:
+        frame = import_pandas().DataFrame(values, columns=list(columns))
+        write = frame.to_csv if suffix == ".csv" else frame.to_parquet
+        write(content, index=False)
     write_atomically(path, content.getvalue())
 
 
-class _Frame(NamedTuple):
-    """Columns as they were found, before they are known to be numbers."""
-
-    names: list[str]
-    column: Callable[[int], NDArray]
-    named: bool
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-        import pyarrow  # noqa: F401  (what pandas reads and writes Parquet with)
-    except ImportError as missing:
-        raise InputError(
-            f"reading and writing CSV and Parquet needs {missing.name}: "
-            'pip install "gauss-flows[cli]"'
-        ) from None
-    return pandas
-
-
-def _read(source: str) -> _Frame:
+def _read(source: str) -> Frame:
     if source.startswith("sklearn:"):
         return _read_bundled(source.removeprefix("sklearn:"))
     path = Path(source)
-    reader = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}.get(
+    reader = {".csv": read_csv, ".parquet": _read_parquet, ".npy": _read_npy}.get(
         path.suffix.lower()
     )
     if reader is None:
@@ -132,10 +111,10 @@ def _read(source: str) -> _Frame:
     except PermissionError:
         raise InputError(f"cannot read {source}: permission denied") from None
     except OSError as fault:
-        raise InputError(f"cannot read {source}: {_one_line(fault)}") from None
+        raise InputError(f"cannot read {source}: {one_line(fault)}") from None
 
 
-def _read_bundled(name: str) -> _Frame:
+def _read_bundled(name: str) -> Frame:
     if name not in BUNDLED:
         raise InputError(
             f"there is no bundled table 'sklearn:{name}'{suggestion(name, BUNDLED)} "
@@ -144,65 +123,27 @@ def _read_bundled(name: str) -> _Frame:
     from sklearn import datasets
 
     bundle = getattr(datasets, f"load_{name}")()
-    return _Frame([str(n) for n in bundle.feature_names], lambda i: bundle.data[:, i], True)
+    return Frame([str(n) for n in bundle.feature_names], lambda i: bundle.data[:, i], True)
 
 
-def _read_csv(path: Path) -> _Frame:
-    pd = _pandas()
-    try:
-        # As text, and apart from the rest: pandas would rename the second of two equal names.
-        first = [str(n) for n in pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]]
-        # A first line of numbers is data: taking it for names would lose a row in silence.
-        named = not all(_is_number(cell) for cell in first)
-        # Since version 3, pandas rounds decimals correctly unasked, and objects to being asked.
-        exact = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
-        frame = pd.read_csv(path, header=0 if named else None, low_memory=False, **exact)
-    except pd.errors.EmptyDataError:
-        raise InputError(f"cannot read {path}: the file is empty") from None
-    except ValueError as fault:  # pandas' parser errors and undecodable text are of this class
-        raise InputError(f"cannot read {path} as CSV: {_one_line(fault)}") from None
-    if not named:
-        warn(f"{path} begins with a line of numbers, taken for data; the columns are x0, x1, …")
-    return _from_frame(frame, first if named else [f"x{i}" for i in range(len(first))], path, named)
-
-
-def _from_frame(frame: pd.DataFrame, names: list[str], path: Path, named: bool) -> _Frame:
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise InputError(f"cannot read {path} as CSV: expected commas between columns")
-    if len(names) != frame.shape[1] or not isinstance(frame.index, _pandas().RangeIndex):
-        raise InputError(
-            f"cannot read {path} as CSV: the rows have more entries than the {len(names)} names"
-        )
-    return _Frame(names, lambda i: _cells(frame, i), named)
-
-
-def _read_parquet(path: Path) -> _Frame:
-    pd = _pandas()
+def _read_parquet(path: Path) -> Frame:
+    pd = import_pandas()
     try:
         frame = pd.read_parquet(path)
     except Exception as fault:  # pyarrow has an error class for each kind of damage
-        raise InputError(f"cannot read {path} as Parquet: {_one_line(fault)}") from None
-    return _Frame([str(n) for n in frame.columns], lambda i: _cells(frame, i), True)
+        raise InputError(f"cannot read {path} as Parquet: {one_line(fault)}") from None
+    return Frame([str(n) for n in frame.columns], lambda i: cells_of(frame, i), True)
 
 
-def _read_npy(path: Path) -> _Frame:
+def _read_npy(path: Path) -> Frame:
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as fault:
-        raise InputError(f"cannot read {path} as NPY: {_one_line(fault)}") from None
+        raise InputError(f"cannot read {path} as NPY: {one_line(fault)}") from None
     if not isinstance(values, np.ndarray) or values.ndim != 2:
         shape = getattr(values, "shape", "an archive")
         raise InputError(f"cannot read {path}: expected a 2-D array; got shape {shape}")
-    return _Frame([f"x{i}" for i in range(values.shape[1])], lambda i: values[:, i], False)
-
-
-def _cells(frame: pd.DataFrame, index: int) -> NDArray:
-    series = frame.iloc[:, index]
-    if _pandas().api.types.is_numeric_dtype(series.dtype):
-        if series.dtype.kind == "c":
-            return series.to_numpy()
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    return series.to_numpy(dtype=object)
+    return Frame([f"x{i}" for i in range(values.shape[1])], lambda i: values[:, i], False)
 
 
 def _choose(
@@ -234,7 +175,7 @@ def _as_numbers(cells: NDArray, name: str, source: str) -> NDArray[np.float64]:
     for row, cell in enumerate(cells):
         # Digits kept as text are codes more often than quantities, so they are refused too, but
         # an entry that is no number at all says more.
-        if not missing[row] and not _is_number(cell):
+        if not missing[row] and not is_number(cell):
             raise _not_numbers(name, source, row, cell)
     for row, cell in enumerate(cells):
         if isinstance(cell, str):
@@ -249,18 +190,3 @@ def _not_numbers(name: str, source: str, row: int, cell: object) -> InputError:
         f"column '{name}' of {source} does not hold numbers: row {row + 1} is "
         f"{str(cell)[:40]!r}; choose others with --columns, or leave it out with --exclude"
     )
-
-
-def _is_number(cell: object) -> bool:
-    if isinstance(cell, (complex, np.complexfloating)):
-        return False
-    try:
-        float(cell)  # pyright: ignore[reportArgumentType]  (the question is whether it can)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _one_line(fault: BaseException) -> str:
-    text = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-    return " ".join(text.split())[:200]

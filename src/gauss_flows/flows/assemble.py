@@ -96,14 +96,13 @@ def forward_with_intermediates(
     x = jnp.asarray(x)
     if x.shape[-1:] != flow.shape:
         raise ValueError(f"Expected x of width {flow.shape[0]}; got shape {x.shape}.")
-    if (condition is None) != (flow.cond_shape is None):
-        wanted = "no condition" if flow.cond_shape is None else f"one of width {flow.cond_shape[0]}"
-        raise ValueError(
-            f"Expected {wanted}, as the flow has it; got {'none' if condition is None else 'one'}."
-        )
     chain = unwrap(chain)
     run = chain.intermediates
-    if condition is None:
+    if condition is None or flow.cond_shape is None:
+        if condition is not None or flow.cond_shape is not None:
+            wanted = f"one of shape {flow.cond_shape}" if flow.cond_shape else "no condition"
+            got = "none" if condition is None else "one"
+            raise ValueError(f"Expected {wanted}, as the flow has it; got {got}.")
         for _ in range(x.ndim - 1):
             run = jax.vmap(run)
         return run(x)

@@ -4,8 +4,8 @@ Layers see one event at a time and `jax.vmap` puts the batch first. For values t
 loop would then run over an event of two or three numbers, so a batch that shares its parameters
 is moved to the last axis: the loop becomes long and contiguous, and the inverse can tabulate.
 Derivatives leave an array for each component behind, and keep the batch first; there, narrow
-rows are taken several together. Long batches go in blocks: on a CPU what a block needs stays in
-its cache, which makes twice the speed.
+rows are taken several together, and long batches go in blocks: on a CPU what a block needs stays
+in its cache, which saves almost half of the time.
 """
 
 import functools
@@ -26,23 +26,19 @@ class _Block(NamedTuple):
     threshold: int
 
 
-# Sizes on a CPU: of x, of which values make a few arrays, and of an array with a number for each
-# component, of which derivatives make a dozen. Elsewhere a block only bounds the memory.
-_VALUES = _Block(2**16, 2**21)
-_DERIVATIVES = _Block(2**18, 2**19)
+# Of an array with a number for each component, of which derivatives make a dozen. Smaller blocks
+# would leave one core with nothing to do; off a CPU a block only bounds the memory.
+_ON_CPU = _Block(2**20, 2**21)
 _OFF_CPU = _Block(2**26, 2**27)
 # Coordinates of a narrow row (fewer), and of a wide one made of several.
 _NARROW, _WIDE = 4, 32
 
 
-def rows_last(
-    function: Callable[..., tuple[Array, ...]], *, in_blocks: bool = True
-) -> Callable[..., tuple[Array, ...]]:
+def rows_last(function: Callable[..., tuple[Array, ...]]) -> Callable[..., tuple[Array, ...]]:
     """Adapt a function of (x, *parameters) whose components lie on the first axis.
 
     Args:
         function: From x (...) and parameters (K, ...) to a tuple of arrays (...).
-        in_blocks: Whether a long batch goes in blocks, rather than at once.
 
     Returns:
         The same function with the components on the last axis, jitted. Under `jax.vmap` it is
@@ -57,36 +53,28 @@ def rows_last(
 
     @evaluate.def_vmap
     def _(axis_size: int, in_batched: list[bool], x: Array, *parameters: Array):
+        del axis_size
         if not any(in_batched):
             out = compiled(x, *(jnp.moveaxis(p, -1, 0) for p in parameters))
             return out, (False,) * len(out)
-
         # Without the barriers the compiler fuses parameters into every component that reads
         # them, and the result into every reader, and computes both many times.
-        def with_shared_parameters(x: Array, *parameters: Array):
+        if not any(in_batched[1:]):
             shared = [jnp.moveaxis(p, -1, 0)[..., None] for p in parameters]
             out = jax.lax.optimization_barrier(compiled(jnp.moveaxis(x, 0, -1), *shared))
-            return tuple(jnp.moveaxis(value, -1, 0) for value in out)
-
-        def with_own_parameters(*arguments: Array):
+            out = tuple(jnp.moveaxis(value, -1, 0) for value in out)
+        else:
             # Parameters of every row's own are read once each: no layout pays for a copy.
             rows = [
-                a if batched else a[None] for a, batched in zip(arguments, in_batched, strict=True)
+                a if batched else a[None]
+                for a, batched in zip((x, *parameters), in_batched, strict=True)
             ]
             # The rows' axis stays in front of every event axis, however many each has.
             rank = max(rows[0].ndim, *(p.ndim - 1 for p in rows[1:]))
             x = _with_rank(rows[0], rank)
             own = [jnp.moveaxis(_with_rank(p, rank + 1), -1, 0) for p in rows[1:]]
             out = compiled(x, *jax.lax.optimization_barrier(own))
-            return jax.lax.optimization_barrier(out)
-
-        run = with_own_parameters if any(in_batched[1:]) else with_shared_parameters
-        arguments = (x, *parameters)
-        if in_blocks:
-            bytes_a_row = _event_size(in_batched[:1], arguments[:1]) * x.dtype.itemsize
-            out = _in_blocks(run, axis_size, in_batched, arguments, bytes_a_row, _VALUES)
-        else:
-            out = run(*arguments)
+            out = jax.lax.optimization_barrier(out)
         return out, (True,) * len(out)
 
     return evaluate
@@ -114,8 +102,7 @@ def rows_in_blocks(function: Callable) -> Callable:
             run = jax.vmap(compiled, [0 if batched else None for batched in in_batched])
         else:
             run = functools.partial(_with_wide_rows, compiled)
-        bytes_a_row = _event_size(in_batched, arguments) * arguments[0].dtype.itemsize
-        out = _in_blocks(run, axis_size, in_batched, arguments, bytes_a_row, _DERIVATIVES)
+        out = _in_blocks(run, axis_size, in_batched, arguments)
         return out, jax.tree.map(lambda _: True, out)
 
     # A function with a batching rule of its own cannot be differentiated backwards.
@@ -153,16 +140,16 @@ def _with_wide_rows(function: Callable, x: Array, *parameters: Array):
 
 
 def _in_blocks(
-    run: Callable,
-    n_rows: int,
-    in_batched: Sequence[bool],
-    arguments: tuple[Array, ...],
-    bytes_a_row: int,
-    block: _Block,
+    run: Callable, n_rows: int, in_batched: Sequence[bool], arguments: tuple[Array, ...]
 ):
     """Run on the batched arguments' first axis, a block of rows at a time if it is long."""
-    if jax.default_backend() != "cpu":
-        block = _OFF_CPU
+    x, *parameters = (
+        jnp.shape(a)[1:] if batched else jnp.shape(a)
+        for a, batched in zip(arguments, in_batched, strict=True)
+    )
+    numbers_a_row = math.prod(jnp.broadcast_shapes((*x, 1), *parameters))
+    bytes_a_row = numbers_a_row * arguments[0].dtype.itemsize
+    block = _ON_CPU if jax.default_backend() == "cpu" else _OFF_CPU
     if n_rows * bytes_a_row <= block.threshold:
         return run(*arguments)
     most = max(1, block.size // bytes_a_row)
@@ -186,15 +173,6 @@ def _in_blocks(
     batched = [blocks(a) for a, is_batched in zip(arguments, in_batched, strict=True) if is_batched]
     out = jax.lax.map(one_block, batched)
     return jax.tree.map(lambda a: a.reshape(n_blocks * size, *a.shape[2:])[:n_rows], out)
-
-
-def _event_size(in_batched: Sequence[bool], arguments: tuple[Array, ...]) -> int:
-    """Numbers of one row of x, times its components if parameters come with it."""
-    x, *parameters = (
-        jnp.shape(a)[1:] if batched else jnp.shape(a)
-        for a, batched in zip(arguments, in_batched, strict=True)
-    )
-    return math.prod(jnp.broadcast_shapes((*x, 1), *parameters))
 
 
 def _with_rank(rows: Array, rank: int) -> Array:

@@ -128,6 +128,6 @@ def _evaluations(family: Family):
     return (
         rows_last(value),
         rows_in_blocks(value_and_partials),
-        rows_last(root, in_blocks=False),
+        rows_last(root),
         rows_last(log_probabilities),
     )

@@ -6,11 +6,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
-# Smallest eigenvalue of the correlation matrix, in units of the rounding of its entries.
-_DEPENDENT = 64 * np.finfo(np.float64).eps
-_NEARLY_DEPENDENT = 1e-8
+from gauss_flows.rbig.dependence import closest_relation
+
 _SHOWN = 8
 # From here on every float64 is a whole number.
 _WHOLE_WHATEVER_ITS_VALUE = 2.0**52
@@ -19,8 +18,13 @@ _COARSEST_STEP = 1e-3
 
 
 def check_table(
-    x: Any, *, n_components: int = 1, n_dims: int | None = None, name: str = "x"
-) -> Float[np.ndarray, "n_rows n_dims"]:
+    x: Any,
+    *,
+    n_components: int = 1,
+    n_dims: int | None = None,
+    name: str = "x",
+    rows: Int[np.ndarray, " n_fitted"] | None = None,
+) -> Float[np.ndarray, "n_fitted n_dims"]:
     """Check that a density with `n_components` components a coordinate can be fitted to a table.
 
     Args:
@@ -29,9 +33,11 @@ def check_table(
         n_components: Components of each coordinate's mixture.
         n_dims: Number of columns it must have, if that is known.
         name: What messages call the table.
+        rows: Numbers of the rows that the density is to be fitted to, shape (n_fitted,); all by
+            default.
 
     Returns:
-        The table in float64, shape (n_rows, n_dims).
+        Those rows in float64, shape (n_fitted, n_dims).
 
     Raises:
         ValueError: If it is not a table of finite numbers, has fewer rows than components or no
@@ -51,15 +57,16 @@ def check_table(
     """
     table = check_finite_table(x, n_dims=n_dims, name=name)
     names = _column_names(x, table.shape[1])
-    n_rows = len(table)
-    if n_rows < n_components:
+    got = f"{len(table)}"
+    if rows is not None and len(rows) < len(table):
+        got = f"{len(rows)} to fit among its {len(table)}"
+        table = table[rows]
+    if len(table) < n_components:
         raise ValueError(
-            f"Expected at least as many rows in {name} as components, {n_components}; got {n_rows}."
+            f"Expected at least as many rows in {name} as components, {n_components}; got {got}."
         )
-    if n_rows <= len(names):
-        raise ValueError(
-            f"Expected more rows in {name} than its {len(names)} columns; got {n_rows}."
-        )
+    if len(table) <= len(names):
+        raise ValueError(f"Expected more rows in {name} than its {len(names)} columns; got {got}.")
     _check_constant(table, names, name)
     _check_repeated(table, names, name)
     _check_dependent(table, names, name)
@@ -110,12 +117,18 @@ def check_finite_table(
     return table
 
 
-def as_rows(table: Float[np.ndarray, "n_rows n_dims"], name: str = "x") -> Array:
+def as_rows(
+    table: Float[np.ndarray, "n_rows n_dims"],
+    name: str = "x",
+    *,
+    numbers: Int[np.ndarray, " n_rows"] | None = None,
+) -> Array:
     """Move a checked table to JAX, in its precision.
 
     Args:
         table: The table in float64.
         name: What messages call it.
+        numbers: What messages call its rows, shape (n_rows,); counted from 0 by default.
 
     Returns:
         The rows.
@@ -133,7 +146,8 @@ def as_rows(table: Float[np.ndarray, "n_rows n_dims"], name: str = "x") -> Array
         row, column = faults[0]
         raise ValueError(
             f"Expected values of {name} within the range of {rows.dtype}; got "
-            f"{table[row, column]:g} in row {row}, column {column}. Standardise {name} first."
+            f"{table[row, column]:g} in row {row if numbers is None else numbers[row]}, "
+            f"column {column}. Standardise {name} first."
         )
     step = np.abs(table).max(0) * float(jnp.finfo(rows.dtype).eps)
     coarse = np.flatnonzero(step > _COARSEST_STEP * table.std(0))
@@ -226,24 +240,20 @@ def _check_repeated(table, names, name):
 def _check_dependent(table, names, name):
     if table.shape[1] == 1:
         return
-    span = table.max(0) - table.min(0)
-    centred = (table - table.mean(0)) / span
-    centred /= np.sqrt(np.mean(centred**2, axis=0))
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
-    if variances[0] > _NEARLY_DEPENDENT:
-        return
-    loads = np.abs(axes[:, 0])
-    involved = _listed([names[j] for j in np.flatnonzero(loads > 0.1 * loads.max())])
-    if variances[0] <= _DEPENDENT * len(names):
+    relation = closest_relation(table)
+    involved = _listed([names[j] for j in relation.columns])
+    if relation.is_exact:
         raise ValueError(
             f"Expected columns of {name} none of which follows from the others; got a linear "
             f"relation between {involved}, so that no joint density exists. Leave one of them out."
         )
-    warnings.warn(
-        f"The columns of {name} are nearly dependent: {involved} leave a share of "
-        f"{variances[0]:.0e} of their variance in one direction, which the density will follow.",
-        stacklevel=4,
-    )
+    if relation.is_near:
+        warnings.warn(
+            f"The columns of {name} are nearly dependent: {involved} leave a share of "
+            f"{relation.share:.0e} of their variance in one direction, which the density will "
+            "follow.",
+            stacklevel=4,
+        )
 
 
 def _warn_of_whole_numbers(table, names, name):

@@ -8,6 +8,7 @@ from gauss_flows.numerics import gaussian_mixture
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.histograms import Histogram, bin_edges
 from gauss_flows.rbig.marginal_fit import MixtureFit, fit_mixtures
+from gauss_flows.rbig.options import check_seed
 
 
 def marginal_entropy(
@@ -39,7 +40,7 @@ def marginal_entropy(
         Entropies in nats and their standard errors, each of shape (d,).
 
     Raises:
-        ValueError: If there are fewer than two rows.
+        ValueError: If there are fewer than two rows, or `random_state` is no seed.
 
     References:
         Laparra, Camps-Valls and Malo, *Iterative Gaussianization: from ICA to Random Rotations*
@@ -84,7 +85,10 @@ def negentropy(
         Negentropies in nats and their standard errors, each of shape (d,).
 
     Raises:
-        ValueError: If there are fewer than two rows.
+        ValueError: If there are fewer than two rows, or `random_state` is no seed.
+
+    References:
+        Hyvärinen and Oja, *Independent Component Analysis: Algorithms and Applications* (2000).
 
     Example:
         >>> import numpy as np
@@ -119,6 +123,7 @@ def _log_density(fit: MixtureFit, x):
 
 
 def _crossed(x, n_components, sample_weight, random_state, row_values):
+    check_seed(random_state)
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(f"Expected x of shape (n, d) with at least 2 rows; got {x.shape}.")

@@ -14,6 +14,7 @@ from gauss_flows.rbig.checks import as_rows, check_finite_table, check_table, ch
 from gauss_flows.rbig.constant import with_constant_parameters
 from gauss_flows.rbig.layers import Layer, LayerOptions
 from gauss_flows.rbig.loop import RBIGRecord, RunOptions, gaussianize_rows
+from gauss_flows.rbig.options import check_count, check_seed
 from gauss_flows.rbig.rotations import DataRotation, check_rotation
 
 
@@ -88,7 +89,12 @@ def fit_rbig(
         The flow; with `return_record` the pair of flow and `RBIGRecord`.
 
     Raises:
-        ValueError: If the data admit no density (see `check_table`), or an option is unknown.
+        ValueError: If the data admit no density (see `check_table`) or are fewer rows than
+            components, those held out or without weight not counted; or if an option is unknown.
+
+    Warns:
+        UserWarning: If columns hold whole numbers or are nearly dependent, or the blocks come to
+            `max_layers` while they still gain.
 
     References:
         Laparra, Camps-Valls and Malo, *Iterative Gaussianization: from ICA to Random Rotations*
@@ -194,7 +200,12 @@ def fit_rbig_coupling(
         The flow; with `return_record` the pair of flow and `RBIGRecord`.
 
     Raises:
-        ValueError: If the data admit no density, there is one column, or an option is unknown.
+        ValueError: If the data admit no density or are fewer rows than components, there is one
+            column, or an option is unknown.
+
+    References:
+        Laparra, Camps-Valls and Malo, *Iterative Gaussianization: from ICA to Random Rotations*
+        (2011).
 
     Example:
         >>> import jax.numpy as jnp
@@ -245,34 +256,31 @@ def _fit_layers(
     x: Any, options: LayerOptions, run: RunOptions, sample_weight: Any, validation: Any
 ) -> tuple[list[Layer], RBIGRecord | None]:
     check_rotation(options.rotation)
+    check_seed(options.random_state)
     if run.n_layers != "auto":
-        _check_count("n_layers", run.n_layers, ' or "auto"')
-    _check_count("n_components", options.n_components)
-    _check_count("max_layers", run.max_layers)
-    table = check_table(x, n_components=options.n_components)
+        check_count("n_layers", run.n_layers, ' or "auto"')
+    check_count("n_components", options.n_components)
+    check_count("max_layers", run.max_layers)
+    table = check_finite_table(x)
     weight = check_weights(sample_weight, len(table))
-    if weight is not None and not weight.all():
-        table, weight = check_table(table[weight > 0]), weight[weight > 0]
+    fitted = np.arange(len(table)) if weight is None else np.flatnonzero(weight)
+    held_out = None
     if isinstance(validation, int | float):
         if not 0 < validation < 1:
             raise ValueError(
                 f"Expected validation to be rows or a share between 0 and 1; got {validation}."
             )
-        order = np.random.default_rng(options.random_state).permutation(len(table))
-        held, kept = np.split(order, [max(1, round(validation * len(table)))])
-        table, validation = check_table(table[kept], n_components=options.n_components), table[held]
-        weight = None if weight is None else weight[kept]
+        order = np.random.default_rng(options.random_state).permutation(len(fitted))
+        held, fitted = np.split(fitted[order], [max(1, round(validation * len(fitted)))])
+        held_out = as_rows(table[held], numbers=held)
     elif validation is not None:
-        validation = check_finite_table(validation, n_dims=table.shape[1], name="validation")
+        rows = check_finite_table(validation, n_dims=table.shape[1], name="validation")
+        held_out = as_rows(rows, "validation")
+    checked = check_table(x, n_components=options.n_components, rows=fitted)
     return gaussianize_rows(
-        as_rows(table),
+        as_rows(checked, numbers=fitted),
         options,
         run,
-        sample_weight=weight,
-        validation=None if validation is None else as_rows(validation, "validation"),
+        sample_weight=None if weight is None else weight[fitted],
+        validation=held_out,
     )
-
-
-def _check_count(name: str, value: object, alternative: str = "") -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"Expected {name} to be a positive integer{alternative}; got {value!r}.")

@@ -61,6 +61,10 @@ class Histogram(NamedTuple):
 
         Returns:
             The histogram, in float64.
+
+        Raises:
+            ValueError: If `x` is no table with rows, a shape does not fit, no weight is above
+                zero or `n_bins` is below 2.
         """
         columns, weight = _sorted_columns(x, sample_weight)
         if edges is None:
@@ -139,6 +143,17 @@ def bin_edges(
 
     Returns:
         Edges with infinite ends that nowhere fall, shape `(d, n_bins + 1)`.
+
+    Raises:
+        ValueError: If `x` is no table with rows, `sample_weight` has another shape or no value
+            above zero, or `n_bins` is below 2.
+
+    Example:
+        >>> import numpy as np
+        >>> from gauss_flows.rbig import bin_edges
+        >>> edges = bin_edges(np.random.default_rng(0).normal(size=(1000, 2)), n_bins=8)
+        >>> edges.shape, edges[:, [0, -1]].tolist(), bool(np.all(np.diff(edges[:, 1:-1]) > 0))
+        ((2, 9), [[-inf, inf], [-inf, inf]], True)
     """
     return _edges_of_sorted(*_sorted_columns(x, sample_weight), n_bins)
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
@@ -16,6 +17,9 @@ _SMALLEST_SCALE = 1e-4
 _SHARE_OF_A_GAP = 0.25
 # Variance, in squared spreads, that rounding can give a bin of one repeated value.
 _SINGLE_VALUE = 1e-16
+# Smallest scale of a component, in units of the rounding of its mean.
+_ROUNDINGS = 8.0
+_TINY = np.finfo(float).tiny
 
 
 class MixtureFit(NamedTuple):
@@ -31,6 +35,15 @@ class MixtureFit(NamedTuple):
         log_likelihood: Mean log-density of the rows in nats, shape `(d,)`, right to second order
             in the width of a histogram's bins.
         n_iterations: Number of EM steps taken.
+
+    Example:
+        >>> import numpy as np
+        >>> from gauss_flows.rbig import fit_mixtures
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.choice([-10.0, 10.0], (4000, 1)) + rng.normal(size=(4000, 1))
+        >>> fit = fit_mixtures(x, n_components=2)
+        >>> print(np.exp(fit.log_weights).round(1), fit.means.round())
+        [[0.5 0.5]] [[-10.  10.]]
     """
 
     log_weights: Float[np.ndarray, "d K"]
@@ -99,7 +112,7 @@ def fit_mixtures(
     elif sample_weight is not None:
         raise ValueError("Expected no sample_weight with a histogram, which has its own; got one.")
     location, spread = location_and_spread(x)
-    standard = standardise(x, location, spread)
+    standard = _with_finite_squares(standardise(x, location, spread))
     starts = [_start(standard, n_components, exponent) for exponent in _START_EXPONENTS]
     # NumPy arrays go in as they are: JAX takes them in its own precision.
     mixture, value, n_iterations = fit_bins(
@@ -116,6 +129,9 @@ def fit_mixtures(
         np.take_along_axis(part, order, axis=1)
         for part in (log_weights, means, 0.5 * log_variances)
     )
+    # A far component whose mean is rounded by more than its width would miss its own rows.
+    rounding = float(jnp.finfo(jnp.zeros(()).dtype).eps)
+    log_scales = np.maximum(log_scales, np.log(_ROUNDINGS * rounding * np.abs(means) + _TINY))
     means = _separate(means, log_scales)
     log_spread = np.log(spread)
     return MixtureFit(
@@ -145,6 +161,19 @@ def standardise(histogram: Histogram, location: np.ndarray, spread: np.ndarray) 
         (means - location) / spread,
         variances / spread**2,
         (edges - location) / spread,
+    )
+
+
+def _with_finite_squares(standard):
+    """Bring bins in from where float32 holds no squares: the others keep their fit."""
+    # Single precision whatever JAX's: the first part of the climb is made in it.
+    most = 0.1 * float(np.finfo(np.float32).max) ** 0.5
+    weights, means, variances, edges = standard
+    return Histogram(
+        weights,
+        np.clip(means, -most, most),
+        np.minimum(variances, most**2),
+        np.clip(edges, -most, most),
     )
 
 

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.rbig.options import check_seed
 
 DataRotation = Literal["pca", "ica", "random", "sliced"]
 
@@ -38,7 +39,12 @@ def choose_rotation(
         The layer.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, `x` no table of finite numbers or `random_state` no
+            seed.
+
+    References:
+        Laparra, Camps-Valls and Malo, *Iterative Gaussianization: from ICA to Random Rotations*
+        (2011), for the first three.
 
     Example:
         >>> import numpy as np
@@ -48,6 +54,7 @@ def choose_rotation(
         [1 2 0]
     """
     check_rotation(rotation)
+    check_seed(random_state)
     x = np.asarray(x, np.float64)
     if rotation == "random":
         return FixedRotation.random(jax.random.key(random_state), x.shape[1])
@@ -108,6 +115,9 @@ def sliced_directions(
     Returns:
         The directions as rows, furthest from normal first, shape (d, d).
 
+    Raises:
+        ValueError: If `random_state` is no seed.
+
     References:
         Dai and Seljak, *Sliced Iterative Normalizing Flows* (2021).
 
@@ -120,6 +130,7 @@ def sliced_directions(
         >>> bool(abs(sliced_directions(x)[0, 1]) > 0.99)
         True
     """
+    check_seed(random_state)
     x = jnp.asarray(x, float)
     start = FixedRotation.random(jax.random.key(random_state), x.shape[1])
     return _ascend(x, start.matrix.tree, n_steps)

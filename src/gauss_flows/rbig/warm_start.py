@@ -1,5 +1,7 @@
 """Set a flow from data, layer by layer and in closed form, before it is trained."""
 
+import warnings
+from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -33,6 +35,7 @@ from gauss_flows.rbig.elementwise import (
     fit_splines,
 )
 from gauss_flows.rbig.layers import fit_marginal
+from gauss_flows.rbig.options import check_seed
 from gauss_flows.rbig.rotations import DataRotation, check_rotation, choose_rotation, derived_seed
 
 _Flow = TypeVar("_Flow", bound=AbstractTransformed)
@@ -40,6 +43,7 @@ _Flow = TypeVar("_Flow", bound=AbstractTransformed)
 
 # Share of its bound that an affine coupling's log-scale may take up.
 _ROOM = 0.95
+_ROTATIONS = (FixedRotation, HouseholderRotation, LULinearPermute, OrthogonalRotation)
 
 
 class _Options(NamedTuple):
@@ -70,15 +74,24 @@ def warm_start(
             within bounds, want them standardised.
         condition: Conditions of the rows, shape (n, c), for a conditional flow.
         rotation: What becomes of the rotations: `"keep"`, or a choice from the data, see
-            `choose_rotation`.
+            `choose_rotation`. Permutations, which the spline and affine coupling flows mix
+            coordinates with by default, are no rotations and cannot take it.
         random_state: Seed of random rotations.
 
     Returns:
         A flow of the same structure.
 
     Raises:
-        ValueError: If the data admit no density, do not fit the flow, or an option is unknown; or
-            if a coupling's conditioner cannot be made constant.
+        ValueError: If the data admit no density, do not fit the flow or have fewer rows than a
+            layer has components; if an option is unknown, or a coupling's conditioner cannot be
+            made constant.
+
+    Warns:
+        UserWarning: If a rotation is asked for and no layer of the flow can take it.
+
+    References:
+        Laparra, Camps-Valls and Malo, *Iterative Gaussianization: from ICA to Random Rotations*
+        (2011).
 
     Example:
         >>> import jax.random as jr
@@ -90,15 +103,55 @@ def warm_start(
         True
     """
     check_rotation(rotation, "keep")
-    if not isinstance(flow.bijection, Invert) or len(flow.shape) != 1:
-        raise ValueError(
-            "Expected a flow over vectors whose bijection is Invert(chain from data to latent); "
-            f"got {type(flow.bijection).__name__} of shape {flow.shape}."
+    check_seed(random_state)
+    chain = _checked_chain(flow)
+    layers = list(_layers(chain))
+    if rotation != "keep" and not any(isinstance(layer, _ROTATIONS) for layer in layers):
+        kinds = sorted({type(layer).__name__ for layer in layers})
+        warnings.warn(
+            f"No layer of the flow can take rotation={rotation!r}: it has none but "
+            f"{', '.join(kinds)}. Make the flow with a rotation to set, such as "
+            "rotation='householder'.",
+            stacklevel=2,
         )
-    rows = as_rows(check_table(x, n_dims=flow.shape[0]))
+    n_components = max(map(_n_components, layers), default=1)
+    rows = as_rows(check_table(x, n_components=n_components, n_dims=flow.shape[0]))
     conditions = _checked_condition(flow, condition, len(rows))
-    chain, _ = _set(flow.bijection.bijection, rows, conditions, _Options(rotation, random_state))
+    chain, _ = _set(chain, rows, conditions, _Options(rotation, random_state))
     return eqx.tree_at(lambda tree: tree.bijection.bijection, flow, chain)
+
+
+def _checked_chain(flow):
+    bijection = getattr(flow, "bijection", None)
+    shape = getattr(flow, "shape", None)
+    if not isinstance(flow, AbstractTransformed) or not isinstance(bijection, Invert):
+        got = type(flow if bijection is None else bijection).__name__
+    elif len(flow.shape) != 1:
+        got = f"one of shape {shape}"
+    else:
+        return bijection.bijection
+    raise ValueError(
+        "Expected a flow over vectors whose bijection is Invert(chain from data to latent); "
+        f"got {got}."
+    )
+
+
+def _layers(bijection: Any) -> Iterator[Any]:
+    """The layers in data order, those of chains within chains too."""
+    if isinstance(bijection, BlockChain | Chain):
+        for part in bijection.bijections:
+            yield from _layers(part)
+    else:
+        yield bijection
+
+
+def _n_components(layer: Any) -> int:
+    """Components of each coordinate's mixture, where a layer is one of mixtures."""
+    if isinstance(layer, MixtureGaussianCDF | MixtureLogisticCDF):
+        return layer.raw.shape[-1]
+    if isinstance(layer, MixtureGaussianCDFCoupling | DeepSigmoidCoupling):
+        return layer._coupling.n_params // 3
+    return 1
 
 
 def _checked_condition(flow, condition, n_rows):
@@ -167,12 +220,12 @@ def _(layer: ActNorm, x, options):
 
 @set_from_data.register
 def _(layer: MixtureGaussianCDF, x, options):
-    return fit_marginal(x, layer.raw.shape[-1])
+    return fit_marginal(x, _n_components(layer))
 
 
 @set_from_data.register
 def _(layer: MixtureLogisticCDF, x, options):
-    mixtures = fit_logistic_mixtures(x, layer.raw.shape[-1])
+    mixtures = fit_logistic_mixtures(x, _n_components(layer))
     return MixtureLogisticCDF.from_mixture(*(jnp.asarray(part) for part in mixtures))
 
 
@@ -184,15 +237,13 @@ def _(layer: RQSplineMarginal, x, options):
 
 @set_from_data.register
 def _(layer: MixtureGaussianCDFCoupling, x, options):
-    marginal = fit_marginal(_active(layer, x), layer._coupling.n_params // 3)
+    marginal = fit_marginal(_active(layer, x), _n_components(layer))
     return with_constant_parameters(layer, marginal.raw)
 
 
 @set_from_data.register
 def _(layer: DeepSigmoidCoupling, x, options):
-    log_weights, means, log_scales = fit_deep_sigmoids(
-        _active(layer, x), layer._coupling.n_params // 3
-    )
+    log_weights, means, log_scales = fit_deep_sigmoids(_active(layer, x), _n_components(layer))
     raw = pack(
         jnp.asarray(log_weights),
         jnp.asarray(means / LOGISTIC_DEVIATION),

@@ -1,5 +1,6 @@
 """Writing a file so that readers see the old one or the new one, never half of either."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -16,8 +17,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         data: The whole content.
 
     Raises:
-        OSError: If the folder is missing or cannot be written. The temporary file is
-            removed and the target is as it was.
+        OSError: If the folder is missing or cannot be written, or the target is there and is
+            no regular file: a device, a pipe or a folder is not ours to replace. The temporary
+            file is removed and the target is as it was.
 
     Example:
         >>> import pathlib, tempfile
@@ -28,6 +30,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     # A link is followed, so that what it points to is replaced and not the link itself.
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(
+            errno.EINVAL, "expected a regular file to replace; got a device, pipe or folder", path
+        )
     handle, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )

@@ -23,7 +23,22 @@ _SCALARS = ("best_epoch", "best_loss", "train", "val", "epoch", "step", "stopped
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or that belongs to another run."""
+    """A checkpoint that cannot be read, or that belongs to another run.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax.random as jr
+        >>> import gauss_flows as gf
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "checkpoint.safetensors").write_bytes(b"something else")
+        >>> flow = gf.gaussianization_flow(jr.key(0), n_dims=1, n_layers=1)
+        >>> x = jr.normal(jr.key(1), (50, 1))
+        >>> try:
+        ...     gf.fit_gaussianization_flow(jr.key(2), flow, x, checkpoint_dir=folder)
+        ... except CheckpointError as error:
+        ...     print(str(error).split(". ")[-1])
+        Pass resume=False to start again, or name another checkpoint_dir.
+    """
 
 
 _FORMAT = TensorFormat(kind="training checkpoint", version=1, error=CheckpointError)
@@ -118,7 +133,10 @@ class CheckpointFolder:
         """
         if not self.file.exists():
             return start
-        arrays, content = _FORMAT.read(self.file)
+        try:
+            arrays, content = _FORMAT.read(self.file)
+        except CheckpointError as fault:
+            raise CheckpointError(f"{fault} {_ADVICE}") from fault.__cause__
         self._check(content)
         expected = _named_arrays(start)
         if _shapes(arrays) != _shapes(expected):
@@ -135,6 +153,12 @@ class CheckpointFolder:
         other = [name for name in self.run if content["run"].get(name) != self.run[name]]
         scalars = content["progress"]
         step = scalars["step"]
+        if not other and step > len(self.rates):
+            raise CheckpointError(
+                f"Expected {self.file} to be within this run's {len(self.rates)} steps; it is "
+                f"already past them, at epoch {scalars['epoch']} and step {step}. Ask for more "
+                f"epochs or steps. {_ADVICE}"
+            )
         if content["rates"] != _digest(self.rates[:step]):
             other.append("learning rate (or length, on which the default schedule depends)")
         elif step < min(scalars["epoch"] * self.n_batches, len(self.rates)):

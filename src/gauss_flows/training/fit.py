@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import optax
 from flowjax.distributions import AbstractDistribution
@@ -30,6 +29,7 @@ from gauss_flows.training.inputs import (
 )
 from gauss_flows.training.loop import Run, train
 from gauss_flows.training.schedule import learning_rates
+from gauss_flows.training.split import seeds_of, split_rows
 from gauss_flows.training.static_optimizer import StaticOptimizer
 
 _PEAK_RATE = 1e-2
@@ -39,7 +39,21 @@ Flow = TypeVar("Flow", bound=AbstractDistribution)
 
 
 class TrainingStoppedWarning(UserWarning):
-    """Training ended early, on a value that is not finite or by the user's hand."""
+    """Training ended early, on a value that is not finite or by the user's hand.
+
+    Example:
+        >>> import warnings
+        >>> import jax.random as jr, optax
+        >>> from gauss_flows import gaussianization_flow
+        >>> flow = gaussianization_flow(jr.key(0), n_dims=1, n_layers=1)
+        >>> options = {"optimizer": optax.sgd(1e30), "clip_norm": None, "show_progress": False}
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", TrainingStoppedWarning)
+        ...     fit_gaussianization_flow(jr.key(1), flow, jr.normal(jr.key(2), (50, 1)), **options)
+        Traceback (most recent call last):
+            ...
+        gauss_flows.training.fit.TrainingStoppedWarning: Training stopped: the ...
+    """
 
 
 def fit_gaussianization_flow(
@@ -92,9 +106,9 @@ def fit_gaussianization_flow(
         patience: Training ends after this many epochs without a new best loss; None for
             never. While the default schedule's rate is high the loss may rest for half of
             the run, and it falls when the rate does: patience suits a constant rate.
-        val_prop: Share of the rows held out, rounded to whole rows. Where that is none,
-            the training rows themselves are evaluated after each epoch, and the best
-            epoch is theirs.
+        val_prop: Share of the rows held out, rounded to whole rows; ``split_rows`` says
+            which. Where that is none, the training rows themselves are evaluated after each
+            epoch, and the best epoch is theirs.
         return_best: Return the flow of the epoch with the lowest validation loss, the
             start included, rather than the last one.
         show_progress: Show a progress bar with both losses, in nats.
@@ -118,6 +132,10 @@ def fit_gaussianization_flow(
         ValueError: If the data does not fit the flow or has a value that is not finite,
             an option is out of its range, or a checkpoint is damaged or of another run.
 
+    Warns:
+        TrainingStoppedWarning: If training ended early, as above.
+        UserWarning: If ``val_prop`` is positive but comes to no row.
+
     References:
         Gaussianization Flows, Meng, Song, Song and Ermon, 2020.
 
@@ -135,8 +153,18 @@ def fit_gaussianization_flow(
     optimizer = check_optimizer(optimizer, learning_rate)
     check_count("checkpoint_every", checkpoint_every)
     rows = check_rows(flow, x, condition, sample_weight)
-    split_seed, shuffle_seed = _seeds(key)
-    train_rows, held_out = _split(split_seed, rows, val_prop)
+    _, shuffle_seed = seeds_of(key)
+    n_rows = len(rows.x)
+    fitted, left_out = split_rows(key, n_rows, val_prop)
+    train_rows = rows.take(fitted)
+    held_out = rows.take(left_out) if len(left_out) else None
+    if held_out is None and val_prop > 0:
+        warnings.warn(
+            f"val_prop={val_prop:g} is too small for {n_rows} row{'s' if n_rows > 1 else ''} and "
+            "holds none out: the training rows choose the best epoch. Pass val_prop=0 to have "
+            "it so, or a larger one.",
+            stacklevel=2,
+        )
     settings = check_settings(
         train_rows.x.shape[0],
         batch_size=batch_size,
@@ -191,31 +219,6 @@ def fit_gaussianization_flow(
         warnings.warn(f"Training stopped: {stopped}", TrainingStoppedWarning, stacklevel=2)
     params = progress.best if return_best else progress.state.params
     return eqx.combine(params, static), losses
-
-
-def _seeds(key: PRNGKeyArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Two seeds for numpy, for the split and for the shuffles."""
-    if not eqx.is_array(key):
-        raise ValueError(f"Expected a jax random key; got {key!r}.")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jr.key_data(key)
-    words = np.asarray(key)
-    if words.dtype != np.uint32 or words.ndim != 1:
-        raise ValueError(f"Expected one jax random key; got {key.dtype}{key.shape}.")
-    seed = tuple(int(word) for word in words)
-    return (*seed, 0), (*seed, 1)
-
-
-def _split(seed: tuple[int, ...], rows: Rows, val_prop: float) -> tuple[Rows, Rows | None]:
-    """Training rows and held-out rows, the latter None where the share is under half a row."""
-    if not isinstance(val_prop, int | float) or not 0 <= val_prop < 1:
-        raise ValueError(f"Expected val_prop in [0, 1); got {val_prop!r}.")
-    n_rows = len(rows.x)
-    n_train = max(n_rows - round(val_prop * n_rows), 1)
-    if n_train == n_rows:
-        return rows, None
-    order = np.random.default_rng(seed).permutation(n_rows)
-    return rows.take(order[:n_train]), rows.take(order[n_train:])
 
 
 def _in_batches(rows: Rows, batch_size: int) -> Rows:

@@ -185,16 +185,26 @@ def _table(name: str, values: ArrayLike, width: int) -> np.ndarray:
         raise ValueError(
             f"Expected {name} to have {width} columns, as the flow has; got {table.shape[1]}."
         )
+    faults = ~np.isfinite(table)
+    if faults.any():
+        raise ValueError(f"Expected finite values in {name}; got {_first(table, faults)}.")
     with np.errstate(over="ignore"):  # reported below, with its place
-        table = table.astype(jnp.zeros(()).dtype)
-    faults = np.argwhere(~np.isfinite(table))
-    if len(faults):
-        row, column = faults[0]
+        rows = table.astype(jnp.zeros(()).dtype)
+    beyond = ~np.isfinite(rows)
+    if beyond.any():
         raise ValueError(
-            f"Expected finite values in {name}; got {table[row, column]} in row {row}, "
-            f"column {column}, and {len(faults) - 1} more."
+            f"Expected values of {name} within the range of {rows.dtype}; got "
+            f"{_first(table, beyond)}. Standardise {name} first."
         )
-    return table
+    return rows
+
+
+def _first(table: np.ndarray, faults: np.ndarray) -> str:
+    """The first of some values, its place, and how many others there are."""
+    row, column = np.unravel_index(np.argmax(faults), faults.shape)
+    more = int(faults.sum()) - 1
+    also = f", and {more} more such value{'s' if more > 1 else ''}" if more else ""
+    return f"{table[row, column]:g} in row {row}, column {column}{also}"
 
 
 def _weights(sample_weight: ArrayLike, n_rows: int) -> np.ndarray:
