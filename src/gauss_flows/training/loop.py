@@ -5,7 +5,6 @@ import math
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
@@ -70,10 +69,11 @@ class Run(NamedTuple):
             self.static,
             self.train,
             self.evaluation,
-            jax.tree.map(jnp.asarray, deal_rows(order, n_batches)),
-            jnp.asarray(np.pad(sizes, (0, n_batches - len(sizes)))),
-            jnp.asarray(n_active),
-            jnp.asarray(self.settings.clip_norm, self.rates.dtype),
+            # As numpy arrays, which the call itself takes to the device, and sooner.
+            deal_rows(order, n_batches),
+            np.pad(sizes, (0, n_batches - len(sizes))),
+            np.asarray(n_active, np.int32),
+            np.asarray(self.settings.clip_norm, self.rates.dtype),
             self.optimizer,
         )
         return state, EpochOutcome(*(value.item() for value in jax.device_get(report)))
