@@ -74,12 +74,13 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Example:
         >>> import pathlib, tempfile
-        >>> import jax.random as jr
+        >>> import jax.numpy as jnp, jax.random as jr
         >>> import gauss_flows as gf
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "flow.gf"
         >>> flow = gf.gaussianization_flow(jr.key(0), n_dims=2, n_layers=2)
         >>> gf.save(flow, path)
-        >>> bool((gf.load(path).log_prob([[0.5, 1.0]]) == flow.log_prob([[0.5, 1.0]])).all())
+        >>> x = jnp.array([0.5, 1.0])
+        >>> bool(gf.load(path).log_prob(x) == flow.log_prob(x))
         True
     """
     arrays, content = _FORMAT.read(path)

@@ -130,9 +130,9 @@ def run_epoch(
     train: Rows,
     evaluation: Rows,
     deal: Deal,
-    step_sizes: Float[Array, " n_batches"],
-    n_active: Int[Array, ""],
-    clip_norm: Float[Array, ""],
+    step_sizes: Float[AnyArray, " n_batches"],
+    n_active: Int[AnyArray, ""],
+    clip_norm: Float[AnyArray, ""],
     optimizer: StaticOptimizer,
 ) -> tuple[TrainingState, EpochReport]:
     """Take a step on every batch, then evaluate.
