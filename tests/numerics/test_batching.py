@@ -56,6 +56,23 @@ def everything(own, x, *mixture):
     )
 
 
+@pytest.mark.parametrize("n", [7, 32])
+@pytest.mark.parametrize("event", [(), (1,), (2, 1)])
+def test_one_value_may_serve_several_mixtures(n, event):
+    _, *mixture = batch(1, own=False)
+    x = jr.normal(jr.key(5), (n, *event))
+
+    def total(x):
+        return jnp.sum(gaussianize(x, *mixture)[0] ** 2)
+
+    found = jax.jit(jax.vmap(jax.grad(total)))(x)
+    # The same values, each given to every mixture by itself.
+    wide = jnp.broadcast_to(x.reshape(n, -1, 1), (n, x[0].size, N_DIMS))
+    each = jax.jit(jax.vmap(jax.vmap(jax.grad(total))))(wide)
+    assert found.shape == x.shape
+    np.testing.assert_allclose(found.reshape(n, -1), each.sum(-1), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("n", "n_blocks", "own"),
     [(32, None, False), (37, (3, 13), False), (96, (6, 16), False), (37, (3, 13), True)],

@@ -189,7 +189,8 @@ def _print_report(summary: dict[str, Any], arguments: Namespace) -> None:
     rows = [("this flow", summary["log_likelihood"], None)]
     rows += [(b["name"], b["log_likelihood"], b["gain"]) for b in summary["baselines"]]
     for name, value, gain in rows:
-        print(f"  {name:42}{shown(value):>20}{'' if gain is None else shown(gain):>18}")
+        # Wide figures push the next column on rather than run into it.
+        print(f"  {name:42}{shown(value):>20}{'' if gain is None else '  ' + shown(gain):>18}")
     print()
     unlikely = ", ".join(
         f"{entry['row']} ({nats(entry['log_density'])})"

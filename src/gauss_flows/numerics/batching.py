@@ -88,7 +88,9 @@ def rows_in_blocks(function: Callable) -> Callable:
 
     Returns:
         The same function, jitted, and differentiable as it is. Under `jax.vmap` it sees a
-        long batch a block of rows at a time.
+        long batch a block of rows at a time. Reverse mode over reverse mode through a scan is the
+        one derivative that JAX refuses of a single row, and gives of a batch; `jax.hessian`,
+        forward over reverse, it gives of both.
     """
     compiled = jax.jit(function)
 
@@ -98,6 +100,9 @@ def rows_in_blocks(function: Callable) -> Callable:
 
     @evaluate.def_vmap
     def _(axis_size: int, in_batched: list[bool], *arguments: Array):
+        if not any(in_batched):  # as JAX asks while it differentiates a scan
+            out = compiled(*arguments)
+            return out, jax.tree.map(lambda _: False, out)
         if any(in_batched[1:]):
             run = jax.vmap(compiled, [0 if batched else None for batched in in_batched])
         else:
@@ -124,15 +129,15 @@ def _with_wide_rows(function: Callable, x: Array, *parameters: Array):
     """
     run = jax.vmap(function, (0, *[None] * len(parameters)))
     n_rows, *event = x.shape
-    width, n_components = math.prod(event), parameters[0].shape[-1]
+    width = math.prod(event)
+    whole = jnp.broadcast_shapes((*event, 1), *(p.shape for p in parameters))
     together = next((r for r in range(_WIDE // width, 1, -1) if n_rows % r == 0), 1)
-    if width >= _NARROW or together * width < _WIDE // 2:
+    is_stretched = whole[:-1] != tuple(event)  # one value of x serves several mixtures
+    if width >= _NARROW or together * width < _WIDE // 2 or is_stretched:
         return run(x, *parameters)
     # Joined, not broadcast: that would be done anew wherever they are read.
     repeated = [
-        jnp.concatenate(
-            [jnp.broadcast_to(p, (*event, n_components)).reshape(-1, n_components)] * together
-        )
+        jnp.concatenate([jnp.broadcast_to(p, whole).reshape(-1, whole[-1])] * together)
         for p in parameters
     ]
     out = run(x.reshape(n_rows // together, together * width), *repeated)

@@ -160,7 +160,10 @@ class CheckpointFolder:
                 f"epochs or steps. {_ADVICE}"
             )
         if content["rates"] != _digest(self.rates[:step]):
-            other.append("learning rate (or length, on which the default schedule depends)")
+            other.append(
+                "learning rate (or length, which a peak rate is spread over; an optax schedule, "
+                "such as optax.constant_schedule, lets a run be extended)"
+            )
         elif step < min(scalars["epoch"] * self.n_batches, len(self.rates)):
             other.append("max_steps, which ended it within an epoch")
         if other:
