@@ -92,6 +92,7 @@ def main() -> None:
     x = jr.normal(jr.key(0), (options.rows, 2))
     flows = {
         "gaussianization_flow, 4 layers": gf.gaussianization_flow(jr.key(0), n_dims=2, n_layers=4),
+        "gaussianization_flow, 8 layers (default)": gf.gaussianization_flow(jr.key(0), n_dims=2),
         "coupling_gaussianization_flow, 4 layers": gf.coupling_gaussianization_flow(
             jr.key(0), n_dims=2, n_layers=4, nn_width=16, nn_depth=1
         ),
