@@ -222,7 +222,7 @@ def test_intermediates_need_the_condition_that_the_flow_has():
     with pytest.raises(ValueError, match="Expected no condition, as the flow has it; got one."):
         gf.forward_with_intermediates(plain, x, jnp.ones(3))
     with pytest.raises(
-        ValueError, match="Expected one of shape .3,., as the flow has it; got none."
+        ValueError, match="Expected a condition of shape .3,., as the flow has it; got none."
     ):
         gf.forward_with_intermediates(conditional, x)
     for condition in (1.0, jnp.ones((4, 2))):

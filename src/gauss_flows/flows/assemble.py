@@ -100,7 +100,8 @@ def forward_with_intermediates(
     run = chain.intermediates
     if condition is None or flow.cond_shape is None:
         if condition is not None or flow.cond_shape is not None:
-            wanted = f"one of shape {flow.cond_shape}" if flow.cond_shape else "no condition"
+            shape = flow.cond_shape
+            wanted = f"a condition of shape {shape}" if shape else "no condition"
             got = "none" if condition is None else "one"
             raise ValueError(f"Expected {wanted}, as the flow has it; got {got}.")
         for _ in range(x.ndim - 1):

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 
 SQRT_2PI = math.sqrt(2.0 * math.pi)
 LOG_SQRT_2PI = math.log(SQRT_2PI)
-LOG_HALF = -math.log(2.0)
 
 # S(u)·(1 + 2u) is smooth on the whole half-line once it is folded onto [-1, 1] by
 # t = (u - c) / (u + c). Its Chebyshev series there falls off fast enough for the monomial
@@ -304,7 +303,6 @@ def machine_epsilon(x: Array) -> float:
 __all__ = [
     "CENTRAL_DISTANCE",
     "CENTRAL_HALF_WIDTH",
-    "LOG_HALF",
     "LOG_SQRT_2PI",
     "SQRT_2PI",
     "central_mass",
