@@ -1,10 +1,11 @@
 # Everything starts from a bare checkout: `make setup` needs Python 3.11 or newer and make, nothing else.
-#   make setup   build .venv and install the package with its command line and developer tools
-#   make demo    fit a flow to a real table; the flow and a picture land in demo-output/
-#   make test    the tests
-#   make check   linters, types, import arrows, documentation examples
-#   make bench   the benchmarks, side by side with their peers (installs torch and zuko)
-#   make clean   remove what the above made
+#   make setup           build .venv and install the package with its command line, Keras and developer tools
+#   make setup-backends  add TensorFlow and torch, the other backends that Keras runs on (large)
+#   make demo            fit a flow to a real table; the flow and a picture land in demo-output/
+#   make test            the tests; those of Keras once on every backend that is installed
+#   make check           linters, types, import arrows, documentation examples
+#   make bench           the benchmarks, side by side with their peers (installs torch and zuko)
+#   make clean           remove what the above made
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,6 +19,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-stamp
 BENCH := $(VENV)/.bench-stamp
+BACKENDS := $(VENV)/.backends-stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 # The library runs on any JAX device; tests and the demo are for the one every machine has.
@@ -25,7 +27,7 @@ export JAX_PLATFORMS ?= cpu
 # Test processes side by side; each compiles on its own, so more need more memory.
 JOBS ?= 2
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup setup-backends demo test check bench clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -38,7 +40,7 @@ $(SETUP): pyproject.toml
 	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) tools/check_python.py
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable '.[cli,dev]'
+	@$(PIP) --editable '.[jax,cli,keras,dev]'
 	@touch $@
 
 $(BENCH): $(SETUP)
@@ -46,20 +48,36 @@ $(BENCH): $(SETUP)
 	@$(PIP) --editable '.[bench]'
 	@touch $@
 
+setup-backends: $(BACKENDS)
+
+$(BACKENDS): $(SETUP)
+	@echo "adding TensorFlow and torch to $(VENV)"
+	@$(PIP) --editable '.[backends]'
+	@touch $@
+
 demo: $(SETUP)
 	@mkdir -p demo-output
 	$(BIN)/gauss-flows fit sklearn:breast_cancer \
 		--output demo-output/breast_cancer.gf --picture demo-output/breast_cancer.png
 
+# Keras takes its backend from the environment when it is imported: one process for each.
 test: $(SETUP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/gauss_keras
+	@for backend in jax tensorflow torch; do \
+		if $(BIN)/python -c "import importlib.util, sys; sys.exit(not importlib.util.find_spec('$$backend'))"; then \
+			echo "== tests/gauss_keras on $$backend"; \
+			KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/gauss_keras -n $(JOBS) --dist loadfile; \
+		else \
+			echo "== tests/gauss_keras skipped on $$backend: not installed (make setup-backends)"; \
+		fi; \
+	done
 
 check: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q tests/test_architecture.py
-	$(BIN)/python -m pytest -q --doctest-modules src/gauss_flows
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q --doctest-modules src
 
 bench: $(BENCH)
 	@for script in benchmarks/*.py; do \

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from gauss_flows.rbig.marginal_fit import MixtureFit, fit_mixtures
+from gauss_flows.rbig import MixtureFit, fit_mixtures
 
 
 def _pick(rng, n, share, first, second):

@@ -2,13 +2,25 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).resolve().parents[1] / "src" / "gauss_flows"
+SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "gauss_flows"
+UMBRELLA = "gaussianization"
+MARGINALS = f"{UMBRELLA}.marginals"
+TWIN = f"{UMBRELLA}.gauss_keras"
+CONVERSION = f"{TWIN}.conversion"
+# Packages whose `from package import name` names a module.
+PARENTS = {PACKAGE, UMBRELLA, "keras"}
+
+# The marginals know these and the standard library.
+KNOWN_TO_MARGINALS = {"numpy", "scipy", "jaxtyping"}
+JAX = {"jax", "jaxlib", "equinox", "flowjax", "paramax", "optax"}
+BACKENDS = {"tensorflow", "torch", "keras.src"}
 
 # Rooms may import rooms of a lower storey only; those on one storey do not know each other.
 STOREYS = (
@@ -36,8 +48,8 @@ def imported_modules(tree: ast.AST, module: str, *, is_package: bool) -> Iterato
                 if level:
                     base = package.split(".")[: len(package.split(".")) - level + 1]
                     target = ".".join([*base, *([target] if target else [])])
-                if target == PACKAGE:  # `from gauss_flows import rbig` names the room itself
-                    yield from ((node.lineno, f"{PACKAGE}.{name.name}") for name in names)
+                if target in PARENTS:  # `from gauss_flows import rbig` names the room itself
+                    yield from ((node.lineno, f"{target}.{name.name}") for name in names)
                 else:
                     yield node.lineno, target or ""
             case ast.Call(
@@ -47,42 +59,68 @@ def imported_modules(tree: ast.AST, module: str, *, is_package: bool) -> Iterato
                 yield node.lineno, target
 
 
+def within(target: str, *modules: str) -> bool:
+    """Say whether a dotted name is one of the modules or lies in one."""
+    return any(target == module or target.startswith(f"{module}.") for module in modules)
+
+
 def arrow_faults(source: str, module: str, *, is_package: bool = False) -> list[str]:
     """Say what is wrong with the imports of one module; empty when nothing is."""
-    parts = module.split(".")
-    if len(parts) == 1:
-        return []  # the front door may show every room
-    room = parts[1]
-    faults = []
-    if room not in RANK and room not in FREE | {ALONE}:
-        faults.append(f"{module}: the room {room!r} is not in the order")
-    for line, target in imported_modules(ast.parse(source), module, is_package=is_package):
-        if target.split(".")[0] != PACKAGE:
-            continue
-        names = target.split(".")
-        if len(names) == 1:
-            faults.append(f"{module}:{line} imports the whole package")
-            continue
-        other = names[1]
-        if other == room or other in FREE:
-            continue
-        if other == ALONE and room == "cli":
-            continue
-        if ALONE in (room, other) or RANK.get(other, len(STOREYS)) >= RANK.get(room, -1):
-            faults.append(f"{module}:{line} imports {target}: {room} may not know {other}")
-    return faults
+    may_import = umbrella_fault if within(module, UMBRELLA) else house_fault
+    imports = list(imported_modules(ast.parse(source), module, is_package=is_package))
+    faults = [(line, may_import(module, target)) for line, target in imports]
+    faults = [f"{module}:{line} {fault}" for line, fault in faults if fault]
+    room = f"{module}.".split(".")[1]
+    rooms = {"marginals", "gauss_keras"} if within(module, UMBRELLA) else {*RANK, *FREE, ALONE}
+    return faults if room in {"", *rooms} else [*faults, f"{module}: the room {room!r} is unknown"]
+
+
+def house_fault(module: str, target: str) -> str:
+    """Say why a module of gauss_flows may not import the target; empty when it may."""
+    room, other = (f"{name}.".split(".")[1] for name in (module, target))
+    if within(target, UMBRELLA):
+        if not within(target, MARGINALS):
+            return f"imports {target}: of {UMBRELLA} only the marginals are known here"
+        return f"imports {target}: {room} stands alone" if room == ALONE else ""
+    if not within(target, PACKAGE) or not room:
+        return ""  # the front door may show every room
+    if not other:
+        return "imports the whole package"
+    if other == room or other in FREE or (other == ALONE and room == "cli"):
+        return ""
+    if ALONE in (room, other) or RANK.get(other, len(STOREYS)) >= RANK.get(room, -1):
+        return f"imports {target}: {room} may not know {other}"
+    return ""
+
+
+def umbrella_fault(module: str, target: str) -> str:
+    """Say why a module of gaussianization may not import the target; empty when it may."""
+    if module == UMBRELLA:
+        return f"imports {target}: the umbrella imports nothing"
+    if within(module, MARGINALS):
+        known = {*KNOWN_TO_MARGINALS, *sys.stdlib_module_names}
+        free = within(target, MARGINALS) or target.split(".")[0] in known
+        return "" if free else f"imports {target}: the marginals need NumPy and SciPy alone"
+    if within(target, UMBRELLA):
+        return "" if within(target, MARGINALS, TWIN) else f"imports {target}: name its room"
+    if within(target, *BACKENDS):
+        return f"imports {target}: the twin is for every backend of Keras"
+    if within(target, PACKAGE, *JAX) and not within(module, CONVERSION):
+        return f"imports {target}: only {CONVERSION} may"
+    return ""
 
 
 def module_name(path: Path) -> str:
-    parts = path.relative_to(SRC.parent).with_suffix("").parts
+    parts = path.relative_to(SRC).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-SOURCES = sorted(SRC.rglob("*.py"))
+SOURCES = sorted(path for name in (PACKAGE, UMBRELLA) for path in (SRC / name).rglob("*.py"))
 
 
 def test_there_are_sources():
-    assert {path.parent.name for path in SOURCES} >= {"numerics", "bijections", "flows", "cli"}
+    rooms = {module_name(path.parent) for path in SOURCES}
+    assert rooms >= {"gauss_flows.numerics", "gauss_flows.cli", MARGINALS, UMBRELLA}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
@@ -109,6 +147,30 @@ def test_imports_run_one_way(path):
         ("gauss_flows.rbig.loop", "import gauss_flows"),
         ("gauss_flows.numerics.a", "import_module('gauss_flows.cli')"),
         ("gauss_flows.elsewhere.a", ""),
+        ("gauss_flows", "from gaussianization import gauss_keras"),
+        ("gauss_flows.cli.fit", "import gaussianization.gauss_keras.flows"),
+        ("gauss_flows.cli.fit", "import gaussianization"),
+        ("gauss_flows.datasets.moons", "from gaussianization.marginals import fit_mixtures"),
+        ("gaussianization", "import numpy"),
+        ("gaussianization", "from . import marginals"),
+        ("gaussianization.elsewhere.a", ""),
+        ("gaussianization.marginals.em", "import jax.numpy as jnp"),
+        ("gaussianization.marginals.em", "def f():\n    from gauss_flows.numerics import normal\n"),
+        ("gaussianization.marginals.em", "from keras import ops"),
+        ("gaussianization.marginals.em", "from gaussianization import gauss_keras"),
+        ("gaussianization.marginals.em", "from ..gauss_keras import flows"),
+        ("gaussianization.marginals.em", "import sklearn.mixture"),
+        ("gaussianization.gauss_keras.flows", "import gauss_flows"),
+        ("gaussianization.gauss_keras.flows", "from gauss_flows.rbig import fit_mixtures"),
+        ("gaussianization.gauss_keras.flows", "import jax"),
+        ("gaussianization.gauss_keras.flows", "import equinox as eqx"),
+        ("gaussianization.gauss_keras.flows", "def f():\n    import tensorflow as tf\n"),
+        ("gaussianization.gauss_keras.flows", "from torch import nn"),
+        ("gaussianization.gauss_keras.flows", "from keras.src.backend import any"),
+        ("gaussianization.gauss_keras.flows", "from keras import src"),
+        ("gaussianization.gauss_keras.flows", "import gaussianization"),
+        ("gaussianization.gauss_keras.conversions", "import jax"),
+        ("gaussianization.gauss_keras.conversion", "import torch"),
     ],
 )
 def test_a_wrong_arrow_is_rejected(module, source):
@@ -124,6 +186,15 @@ def test_a_wrong_arrow_is_rejected(module, source):
         ("gauss_flows.affine.bound", "from ..rbig import fit_rbig\nimport jax"),
         ("gauss_flows.serialization.save", "from gauss_flows._version import __version__"),
         ("gauss_flows", "from gauss_flows.cli import main"),
+        ("gauss_flows.numerics.normal", "from gaussianization.marginals import Histogram"),
+        ("gauss_flows.rbig.fit", "from gaussianization import marginals"),
+        ("gaussianization", '"""What it is."""'),
+        ("gaussianization.marginals.em", "import math\nimport numpy as np\nfrom . import fit"),
+        ("gaussianization.marginals.em", "from scipy.special import ndtri"),
+        ("gaussianization.gauss_keras.flows", "import keras\nfrom keras import ops"),
+        ("gaussianization.gauss_keras.flows", "from gaussianization.marginals import GAIN"),
+        ("gaussianization.gauss_keras.flows", "from .bijectors import Bijector"),
+        ("gaussianization.gauss_keras.conversion", "import jax\nimport equinox, gauss_flows"),
     ],
 )
 def test_a_right_arrow_is_accepted(module, source):

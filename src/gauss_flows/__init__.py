@@ -1,5 +1,12 @@
 """Gaussianization flows in JAX: turn data into a standard normal, and back."""
 
+try:
+    import equinox  # noqa: F401
+    import flowjax  # noqa: F401
+    import jax  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError("gauss_flows needs JAX: pip install 'gauss-flows[jax]'") from error
+
 from gauss_flows._version import __version__
 from gauss_flows.bijections import (
     MLP,

@@ -7,22 +7,13 @@ components never do. One base component keeps unit scale and is the widest, so t
 map's outer slope is 1 and a deep stack of such layers leaves outliers where they are.
 """
 
-import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import ndtri
 
-# How far one unit of a raw parameter moves the mixture. Adam's step is about the learning
-# rate per parameter, so this sets what a given rate does.
-GAIN = 4.0
-
-_SPREAD = 0.9
-_UNIT_WEIGHT = 0.15
+from gaussianization.marginals import GAIN, base_mixture
 
 
 class Mixture(NamedTuple):
@@ -31,27 +22,6 @@ class Mixture(NamedTuple):
     log_weights: Float[Array, "... K"]
     means: Float[Array, "... K"]
     log_scales: Float[Array, "... K"]
-
-
-@lru_cache
-def base_mixture(n_components: int) -> np.ndarray:
-    """The base mixture as a float64 array (3, K): log-weights, means, log-scales.
-
-    Its mean is 0 and its variance 1 for every K.
-    """
-    if n_components == 1:
-        return np.zeros((3, 1))
-    if n_components == 2:
-        # One narrower component beside the unit one, balanced about zero.
-        offset = 0.3
-        scales = np.array([math.sqrt(1.0 - 2.0 * offset**2), 1.0])
-        return np.stack([np.log([0.5, 0.5]), np.array([offset, -offset]), np.log(scales)])
-    n_spread = n_components - 1
-    means = _SPREAD * ndtri((np.arange(n_spread) + 0.5) / n_spread)
-    scale = math.sqrt(1.0 - np.mean(means**2))
-    log_weights = np.log(np.r_[np.full(n_spread, (1.0 - _UNIT_WEIGHT) / n_spread), _UNIT_WEIGHT])
-    log_scales = np.log(np.r_[np.full(n_spread, scale), 1.0])
-    return np.stack([log_weights, np.r_[means, 0.0], log_scales])
 
 
 def unpack(raw: Float[Array, "... 3 K"]) -> Mixture:

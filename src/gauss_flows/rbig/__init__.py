@@ -2,11 +2,11 @@
 
 from gauss_flows.rbig.entropy import marginal_entropy, negentropy
 from gauss_flows.rbig.fit import fit_rbig, fit_rbig_coupling
-from gauss_flows.rbig.histograms import Histogram, bin_edges
 from gauss_flows.rbig.loop import RBIGRecord
-from gauss_flows.rbig.marginal_fit import MixtureFit, fit_mixtures
+from gauss_flows.rbig.marginal_fit import fit_mixtures
 from gauss_flows.rbig.rotations import choose_rotation, sliced_directions
 from gauss_flows.rbig.warm_start import warm_start
+from gaussianization.marginals import Histogram, MixtureFit, bin_edges
 
 __all__ = [
     "Histogram",

@@ -11,10 +11,9 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 
 from gauss_flows.bijections.deep_sigmoid import deep_sigmoid
-from gauss_flows.bijections.mixture_parameters import base_mixture
 from gauss_flows.numerics import gaussian_mixture, logistic_mixture, rational_quadratic
-from gauss_flows.rbig.histograms import Histogram
 from gauss_flows.rbig.marginal_fit import fit_mixtures
+from gaussianization.marginals import Histogram, base_mixture
 
 LOGISTIC_DEVIATION = math.pi / math.sqrt(3.0)
 """Standard deviation of the logistic distribution of unit scale."""

@@ -6,9 +6,9 @@ from jaxtyping import ArrayLike, Float
 
 from gauss_flows.numerics import gaussian_mixture
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.histograms import Histogram, bin_edges
-from gauss_flows.rbig.marginal_fit import MixtureFit, fit_mixtures
+from gauss_flows.rbig.marginal_fit import fit_mixtures
 from gauss_flows.rbig.options import check_seed
+from gaussianization.marginals import Histogram, MixtureFit, bin_edges
 
 
 def marginal_entropy(

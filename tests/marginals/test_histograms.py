@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gauss_flows.rbig.histograms import Histogram, bin_edges, location_and_spread
+from gaussianization.marginals.histograms import Histogram, bin_edges, location_and_spread
 
 
 @pytest.fixture

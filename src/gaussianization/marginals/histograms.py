@@ -3,7 +3,8 @@
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 _SPACINGS = 16
 
@@ -25,7 +26,7 @@ class Histogram(NamedTuple):
 
     Example:
         >>> import numpy as np
-        >>> from gauss_flows.rbig.histograms import Histogram, bin_edges
+        >>> from gaussianization.marginals import Histogram, bin_edges
         >>> x = np.random.default_rng(0).normal(size=(5000, 3))
         >>> edges = bin_edges(x, 128)
         >>> parts = [Histogram.from_data(part, edges=edges) for part in np.split(x, 5)]
@@ -150,7 +151,7 @@ def bin_edges(
 
     Example:
         >>> import numpy as np
-        >>> from gauss_flows.rbig import bin_edges
+        >>> from gaussianization.marginals import bin_edges
         >>> edges = bin_edges(np.random.default_rng(0).normal(size=(1000, 2)), n_bins=8)
         >>> edges.shape, edges[:, [0, -1]].tolist(), bool(np.all(np.diff(edges[:, 1:-1]) > 0))
         ((2, 9), [[-inf, inf], [-inf, inf]], True)

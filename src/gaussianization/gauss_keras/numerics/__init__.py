@@ -1,0 +1,1 @@
+"""Scalar mathematics on tensors, in `keras.ops`: knows no layer."""

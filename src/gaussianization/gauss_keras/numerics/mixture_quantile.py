@@ -1,0 +1,183 @@
+r"""The quantile of a mixture at a normal score: free Newton steps, then steps inside a bracket.
+
+The root of $\Phi^{-1}(F(x)) = z$ lies between the smallest and the largest of the components' own
+quantiles at $z$. Most elements arrive in a few Newton steps on a scale where the curve is nearly
+straight, which is all that they cost; those that are left take more, inside the bracket.
+"""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from gaussianization.gauss_keras.numerics.guarded_search import guarded_search
+from gaussianization.gauss_keras.numerics.normal import dtype_of, machine_epsilon
+from gaussianization.gauss_keras.numerics.tail_steps import (
+    PLAIN_LIMIT,
+    bracketed_step,
+    free_steps,
+    tail_problem,
+)
+from gaussianization.gauss_keras.numerics.tracing import choose, concrete
+
+_MAX_STEPS = 120
+_FREE_STEPS = {"float32": 4, "float64": 5}
+# A long batch that shares one mixture starts from a table, scores this far out and this close.
+_TABULATED_BATCH = 1024
+_TABLE_LIMIT = 5.0
+_PER_SCORE = 16.0
+_FEW_STEPS = 2
+# A compiled program goes on with this share of the elements at a time, or with so many.
+_SHARE_LEFT = 8
+_LEAST_ROOM = 256
+
+
+def mixture_quantile(z: Any, log_weights: Any, means: Any, log_scales: Any) -> Any:
+    """Solve gaussianize(x) = z; parameters (K, ...) broadcast against z of shape (...).
+
+    Returns:
+        x of z's shape, NaN where the search failed.
+    """
+    parameters = (log_weights, means, log_scales)
+    shape = z.shape
+    shared = all(len(p.shape) == 3 and p.shape[1] == 1 for p in parameters)
+    if shared and len(shape) == 2 and shape[0] is not None and shape[0] >= _TABULATED_BATCH:
+        return _search(z, _tabulated(z, parameters), _FEW_STEPS, parameters)
+    return _search(z, None, _FREE_STEPS[dtype_of(z)], parameters)
+
+
+def _tabulated(z, parameters):
+    """The quantile interpolated between its values on a grid of scores, for a shared mixture."""
+    steps = int(2 * _TABLE_LIMIT * _PER_SCORE)
+    scores = np.linspace(-_TABLE_LIMIT, _TABLE_LIMIT, steps + 1).reshape(-1, 1)
+    scores = ops.broadcast_to(
+        ops.convert_to_tensor(scores, dtype=dtype_of(z)), (steps + 1, z.shape[1])
+    )
+    table = _search(scores, None, _FREE_STEPS[dtype_of(z)], parameters)
+    position = (ops.clip(z, -_TABLE_LIMIT, _TABLE_LIMIT) + _TABLE_LIMIT) * _PER_SCORE
+    cell = ops.cast(position, "int32")
+    cell = ops.where(cell < steps, cell, steps - 1)
+    left = ops.take_along_axis(table, cell, axis=0)
+    right = ops.take_along_axis(table, cell + 1, axis=0)
+    # Beyond the table, its last step goes on.
+    return left + (right - left) * ((z + _TABLE_LIMIT) * _PER_SCORE - ops.cast(cell, dtype_of(z)))
+
+
+def _search(z, start, n_steps, parameters):
+    mean, lower, upper = _start(z, *parameters)
+    start = mean if start is None else ops.clip(start, lower, upper)
+    problem = tail_problem(z, *parameters)
+    x, arrived = free_steps(start, lower, upper, problem, n_steps)
+    plain = ops.abs(z) <= PLAIN_LIMIT[dtype_of(z)]
+    pending = plain & ops.logical_not(arrived)
+    state = (x, lower, upper, ops.full_like(x, np.inf))
+    known = concrete(pending)
+    if known is None:
+        x = _finish_compiled(pending, state, problem)
+    elif keras.backend.backend() == "jax":
+        # It compiles an operation anew for every shape: here none may depend on the values.
+        x = _until_done(state, problem) if known.any() else x
+    else:
+        x = _finish_eager(known, state, problem)
+    search = (z, mean, lower, upper)
+    return choose(
+        ops.all(plain),
+        lambda: x,
+        lambda: ops.where(plain, x, guarded_search(*search, *parameters)),
+    )
+
+
+def _start(z, log_weights, means, log_scales):
+    """A first guess, and the bracket, with room for the rounding of its own ends."""
+    scales = ops.exp(log_scales)
+    quantiles = means + scales * z
+    lower, upper = ops.min(quantiles, axis=0), ops.max(quantiles, axis=0)
+    distance = ops.abs(z)
+    largest = ops.abs(lower) + ops.abs(upper) + ops.max(scales, axis=0) * distance
+    rounding = 8.0 * machine_epsilon(z) * largest
+    mean = ops.sum(ops.exp(log_weights) * quantiles, axis=0)
+    lower, upper = lower - rounding, upper + rounding
+    return ops.clip(mean, lower, upper), lower, upper
+
+
+def _until_done(state, problem):
+    """Bracketed steps until every element has arrived; NaN where one does not."""
+    done = None
+    for _ in range(_MAX_STEPS):
+        x, lower, upper, last, done = bracketed_step(*state, problem)
+        state = (x, lower, upper, last)
+        if ops.convert_to_numpy(done).all():
+            return state[0]
+    return ops.where(done, state[0], np.nan)
+
+
+def _finish_eager(pending, state, problem):
+    """Where every operation runs at once, only what has not arrived goes on."""
+    left = np.flatnonzero(pending)
+    if left.size == 0:
+        return state[0]
+    shape = pending.shape
+    found = np.array(ops.convert_to_numpy(state[0])).ravel()
+    own = problem.map(lambda part, axis: _take(part, shape, left, axis=axis))
+    found[left] = ops.convert_to_numpy(
+        _until_done([_take(part, shape, left, axis=0) for part in state], own)
+    )
+    return ops.reshape(ops.convert_to_tensor(found, dtype=dtype_of(state[0])), shape)
+
+
+def _finish_compiled(pending, state, problem):
+    """Inside a compiled program: those left are gathered, so many at a time."""
+    shape = tuple(state[0].shape)
+    if None in shape:
+        return ops.where(pending, _loop(state, problem), state[0])
+    size = math.prod(shape)
+    room = min(size, max(_LEAST_ROOM, size // _SHARE_LEFT))
+    x, *rest = (ops.reshape(part, (size,)) for part in state)
+
+    def unfinished(x, left):
+        return ops.any(left)
+
+    def some(x, left):
+        place = ops.cumsum(ops.cast(left, "int32")) - 1
+        taken = left & (place < room)
+        slot = ops.where(taken, place, room)
+        # The last slot collects all others; empty slots hold the first element, again and again.
+        counting = ops.arange(size, dtype="int32")
+        here = ops.scatter(ops.expand_dims(slot, 1), counting, (room + 1,))[:room]
+        own = problem.map(lambda part, axis: _take(part, shape, here, axis=axis))
+        few = _loop([ops.take(part, here, axis=0) for part in (x, *rest)], own)
+        return ops.scatter_update(x, ops.expand_dims(here, 1), few), left & ~taken
+
+    x, _ = ops.while_loop(unfinished, some, (x, ops.reshape(pending, (size,))))
+    return ops.reshape(x, shape)
+
+
+def _loop(state, problem):
+    """`_until_done` as a compiled loop."""
+
+    def unfinished(x, lower, upper, last, done):
+        return ops.logical_not(ops.all(done))
+
+    def step(x, lower, upper, last, done):
+        moved, lower, upper, last, arrived = bracketed_step(x, lower, upper, last, problem)
+        return ops.where(done, x, moved), lower, upper, last, done | arrived
+
+    done = ops.zeros_like(state[0], dtype="bool")
+    x, _, _, _, done = ops.while_loop(
+        unfinished, step, (*state, done), maximum_iterations=_MAX_STEPS
+    )
+    return ops.where(done, x, np.nan)
+
+
+def _take(array, shape, index, *, axis):
+    """Elements of an array that broadcasts against ``shape``, by their flat place there."""
+    own = tuple(int(size) for size in array.shape[axis:])
+    size = math.prod(own)
+    if own != tuple(shape):
+        places = np.broadcast_to(np.arange(size).reshape(own), shape).ravel()
+        known = isinstance(index, np.ndarray)
+        index = places[index] if known else ops.take(places.astype("int32"), index)
+    flat = ops.reshape(array, (*array.shape[:axis], size))
+    return ops.take(flat, index, axis=axis)

@@ -1,0 +1,61 @@
+"""Rotations chosen from data: principal axes, chance, or the least normal directions."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from gaussianization.gauss_keras.numerics.orthogonal import principal_axes, random_rotation
+
+Rotation = Literal["pca", "random", "search"]
+
+_N_CANDIDATES = 64
+_N_ROWS = 4000
+
+
+def check_rotation(rotation: str, *others: str) -> None:
+    """Refuse what is no choice of rotation.
+
+    Raises:
+        ValueError: If it is none of the choices.
+    """
+    choices = (*get_args(Rotation), *others)
+    if rotation not in choices:
+        raise ValueError(
+            f"Expected rotation to be one of {choices}. Received: rotation={rotation!r}"
+        )
+
+
+def choose_rotation(
+    rotation: Rotation, x: Float[np.ndarray, "n d"], rng: np.random.Generator
+) -> Float[np.ndarray, "d d"]:
+    """An orthogonal matrix Q for z = Q x.
+
+    Args:
+        rotation: ``"pca"``, the principal axes; ``"random"``, Haar; ``"search"``, of many random
+            rotations and the principal axes the one whose coordinates are least normal, since
+            it leaves the marginals most to do.
+        x: Rows, shape (n, d).
+        rng: Source of chance.
+
+    Returns:
+        Q, shape (d, d).
+    """
+    if rotation == "pca":
+        return principal_axes(x)
+    if rotation == "random":
+        return random_rotation(x.shape[1], rng)
+    rows = x if len(x) <= _N_ROWS else x[rng.choice(len(x), _N_ROWS, replace=False)]
+    others = [random_rotation(x.shape[1], rng) for _ in range(_N_CANDIDATES)]
+    candidates = [principal_axes(x), *others]
+    return max(candidates, key=lambda matrix: _negentropy(rows @ matrix.T))
+
+
+def _negentropy(x: np.ndarray) -> float:
+    """Sum of the columns' negentropies, up to what a rotation does not change (Vasicek 1976)."""
+    ordered = np.sort(x, axis=0)
+    n = len(ordered)
+    m = max(1, round(np.sqrt(n)))
+    upper, lower = np.minimum(np.arange(n) + m, n - 1), np.maximum(np.arange(n) - m, 0)
+    spacings = np.maximum(ordered[upper] - ordered[lower], np.finfo(float).tiny)
+    return -float(np.mean(np.log(spacings), axis=0).sum())
