@@ -137,7 +137,9 @@ def test_compiled_as_exact_as_eager(precision):
 
 def test_the_layer_to_fifty_digits(precision):
     rng = np.random.default_rng(0)
-    layer = layer_of(rng.normal(size=(2, 5)), rng.normal(size=(2, 5)), rng.normal(size=(2, 5)), precision)
+    layer = layer_of(
+        rng.normal(size=(2, 5)), rng.normal(size=(2, 5)), rng.normal(size=(2, 5)), precision
+    )
     mixtures = [np.swapaxes(numbers(part), 0, 1) for part in effective(layer)]
     x = points(mixtures, REACH[precision] * SHARES, precision)
     z, log_det = layer.forward_and_log_det(x.T)
@@ -153,7 +155,10 @@ def test_the_layer_to_fifty_digits(precision):
 def test_latents_far_out_come_back_to_the_true_x(score, precision):
     rng = np.random.default_rng(1)
     layer = layer_of(
-        rng.normal(size=(3, 4)), 2 * rng.normal(size=(3, 4)), 0.5 * rng.normal(size=(3, 4)), precision
+        rng.normal(size=(3, 4)),
+        2 * rng.normal(size=(3, 4)),
+        0.5 * rng.normal(size=(3, 4)),
+        precision,
     )
     mixture = [numbers(part)[0] for part in effective(layer)]
     for z in (score, -score):
@@ -186,7 +191,9 @@ def test_data_around_a_thousand_come_back_as_a_thousand(precision):
     start = MixtureCDFGaussianization(8, dtype=precision)
     start.build((None, 2))
     ones = np.ones((2, 1))
-    there = layer_of(0 * np.ones((2, 3)), 1000 * ones + [[-1.0, 0.0, 2.0]], np.zeros((2, 3)), precision)
+    there = layer_of(
+        0 * np.ones((2, 3)), 1000 * ones + [[-1.0, 0.0, 2.0]], np.zeros((2, 3)), precision
+    )
     for layer in (start, there):
         back = layer.inverse(layer.forward_and_log_det(x)[0])
         np.testing.assert_allclose(numbers(back), x, rtol=QUANTILE[precision] / 3)
@@ -292,7 +299,11 @@ def test_one_outlier_leaves_a_coupling_finite():
 
 
 def test_density_is_the_mixtures_and_integrates_to_one(precision):
-    weights, means, scales = np.array([0.2, 0.5, 0.3]), np.array([-3.0, 0.5, 2.0]), np.array([0.3, 1.0, 0.1])
+    weights, means, scales = (
+        np.array([0.2, 0.5, 0.3]),
+        np.array([-3.0, 0.5, 2.0]),
+        np.array([0.3, 1.0, 0.1]),
+    )
     layer = layer_of(np.log(weights)[None], means[None], np.log(scales)[None], precision)
     flow = GaussianizationFlow([layer], input_dim=1)
     x = np.linspace(-12.0, 12.0, 4001)

@@ -155,7 +155,8 @@ def _fitted_raw(x: np.ndarray, n_components: int, dtype: str, clamp: Any) -> np.
 
 
 def _set_constant(layer: CouplingBijector, raw: np.ndarray) -> None:
-    set_constant_output(layer.conditioner, raw.ravel(), layer.conditioner_input_dim)
+    values = raw.ravel() / layer.conditioner_gain
+    set_constant_output(layer.conditioner, values, layer.conditioner_input_dim)
 
 
 def _active(layer: CouplingBijector, x: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ _FIRST_BIAS_BOUND = 2.0
 
 def make_mlp_conditioner(
     d_b: int, num_components: int, hidden: Sequence[int] = (64, 64), **kwargs: Any
-) -> keras.Sequential:
+) -> "Perceptron":
     """Perceptron from the passive half to a mixture for each transformed coordinate.
 
     Args:
@@ -48,12 +48,12 @@ def make_mlp_conditioner(
         (1, 30)
     """
     width = 3 * check_count(d_b, "d_b") * check_count(num_components, "num_components")
-    return keras.Sequential([*_hidden(hidden, **kwargs), _zero_head(width, **kwargs)])
+    return Perceptron([*_hidden(hidden, **kwargs), _zero_head(width, **kwargs)])
 
 
 def make_shared_mlp_conditioner(
     d_b: int, num_components: int, hidden: Sequence[int] = (64, 64), **kwargs: Any
-) -> keras.Sequential:
+) -> "Perceptron":
     """Perceptron with one head for all transformed coordinates, and an offset for each.
 
     The reaction to the passive half is shared, so that the head does not grow with the number of
@@ -81,7 +81,7 @@ def make_shared_mlp_conditioner(
         ((1, 60), 348)
     """
     width = 3 * check_count(num_components, "num_components")
-    return keras.Sequential(
+    return Perceptron(
         [
             *_hidden(hidden, **kwargs),
             _zero_head(width, use_bias=False, **kwargs),
@@ -96,7 +96,7 @@ def make_residual_conditioner(
     hidden_width: int = 32,
     num_hidden: int = 2,
     **kwargs: Any,
-) -> keras.Sequential:
+) -> "Perceptron":
     r"""Perceptron whose hidden layers add to what they are given.
 
     $$h_1 = \tanh(W_0 u + b_0), \quad h_{i+1} = h_i + \tanh(W_i h_i + b_i), \quad
@@ -131,14 +131,12 @@ def make_residual_conditioner(
         ResidualDense(hidden_width, **kwargs)
         for _ in range(check_count(num_hidden, "num_hidden") - 1)
     ]
-    return keras.Sequential(
-        [*_hidden([hidden_width], **kwargs), *residual, _zero_head(width, **kwargs)]
-    )
+    return Perceptron([*_hidden([hidden_width], **kwargs), *residual, _zero_head(width, **kwargs)])
 
 
 def make_mlp_network(
     input_dim: int, output_dim: int, hidden: Sequence[int], **kwargs: Any
-) -> keras.Sequential:
+) -> "Perceptron":
     """The built-in conditioner of a coupling: a perceptron with a zero last layer.
 
     Args:
@@ -151,7 +149,7 @@ def make_mlp_network(
         A built model.
     """
     layers = [*_hidden(hidden, **kwargs), _zero_head(output_dim, **kwargs)]
-    return keras.Sequential([keras.layers.Input((input_dim,)), *layers])
+    return Perceptron([keras.layers.Input((input_dim,), dtype=layers[0].variable_dtype), *layers])
 
 
 def set_constant_output(
@@ -179,7 +177,7 @@ def set_constant_output(
         )
     holder = head.bias if shared is None else shared.offsets
     before = [np.array(ops.convert_to_numpy(part)) for part in (head.kernel, holder)]
-    head.kernel.assign(ops.zeros_like(head.kernel))
+    head.kernel.assign(np.zeros(tuple(head.kernel.shape)))
     holder.assign(np.reshape(values, tuple(holder.shape)).astype("float64"))
     probe = np.linspace(-1.0, 1.0, 3 * input_dim).reshape(3, input_dim).astype("float32")
     output = np.asarray(ops.convert_to_numpy(ops.cast(conditioner(probe), "float32")))
@@ -262,6 +260,20 @@ class FirstKernel(keras.initializers.Initializer):
     def get_config(self) -> dict[str, Any]:
         """The seed."""
         return {"seed": self._uniform.get_config()["seed"]}
+
+
+@REGISTER
+class Perceptron(keras.Sequential):
+    """A stack of layers each of which casts its own input: Keras's casts to floatx first.
+
+    Args:
+        *args: As of `keras.Sequential`.
+        **kwargs: As of `keras.Sequential`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.autocast = False
 
 
 @REGISTER

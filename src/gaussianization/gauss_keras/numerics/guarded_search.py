@@ -50,7 +50,7 @@ def _unfinished(z, x, lower, upper, last_residual, done, *parameters):
 
 
 def _step(z, x, lower, upper, last_residual, done, *parameters):
-    at = evaluate(x, *parameters)
+    at = evaluate(x, *parameters, anywhere=True)
     slope = ops.exp(at.log_det)
     score = -ops.sum(at.densities * at.u * at.inverse_scales, axis=0) / at.density
     eps = machine_epsilon(z)

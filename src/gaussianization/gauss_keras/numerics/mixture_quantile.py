@@ -102,15 +102,15 @@ def _start(z, log_weights, means, log_scales):
     return ops.clip(mean, lower, upper), lower, upper
 
 
-def _until_done(state, problem):
+def _until_done(state: Any, problem: Any) -> Any:
     """Bracketed steps until every element has arrived; NaN where one does not."""
+    x, lower, upper, last = state
     done = None
     for _ in range(_MAX_STEPS):
-        x, lower, upper, last, done = bracketed_step(*state, problem)
-        state = (x, lower, upper, last)
+        x, lower, upper, last, done = bracketed_step(x, lower, upper, last, problem)
         if ops.convert_to_numpy(done).all():
-            return state[0]
-    return ops.where(done, state[0], np.nan)
+            return x
+    return ops.where(done, x, np.nan)
 
 
 def _finish_eager(pending, state, problem):
