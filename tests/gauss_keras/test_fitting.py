@@ -13,7 +13,6 @@ from gaussianization.gauss_keras import (
     GaussianizationFlow,
     base_nll_loss,
     make_coupling_flow,
-    make_gaussianization_flow,
 )
 
 
@@ -192,34 +191,18 @@ def test_a_loaded_flow_trains_on(tmp_path):
         np.testing.assert_allclose(numbers(weight), numbers(twin), rtol=1e-5, atol=1e-6)
 
 
-def _torch_compiles():
-    if BACKEND != "torch":
-        return True
-    import shutil
-
-    return shutil.which("g++") is not None or shutil.which("c++") is not None
-
-
-@pytest.mark.parametrize("kind", ["diagonal", "coupling"])
-def test_jit_compile(kind):
-    if BACKEND == "torch":
-        pytest.skip("torch.compile takes minutes for a mixture flow on one core")
+@pytest.mark.skipif(
+    BACKEND == "torch", reason="torch.compile takes a C++ compiler, and minutes for one mixture"
+)
+def test_jit_compile():
     x = rows(32)
-    losses = []
-    for jit in (True, False):
-        keras.utils.set_random_seed(1)
-        if kind == "diagonal":
-            flow = make_gaussianization_flow(2, num_blocks=1, num_components=2)
-        else:
-            flow = make_coupling_flow(2, num_blocks=1, num_components=2, hidden=(3,))
-        if BACKEND == "jax" and not jit:
-            losses.append([mean_nll(flow, x)])
-            continue
-        flow.compile(keras.optimizers.Adam(1e-2), jit_compile=jit)
-        losses.append(flow.fit(x, batch_size=32, epochs=2, verbose=0).history["loss"])
-    n_epochs = min(map(len, losses))
-    np.testing.assert_allclose(losses[0][:n_epochs], losses[1][:n_epochs], rtol=1e-5)
-    assert losses[0][-1] < losses[0][0]
+    flow = make_coupling_flow(2, num_blocks=1, num_components=2, hidden=(3,))
+    start = mean_nll(flow, x)
+    flow.compile(keras.optimizers.Adam(1e-2), jit_compile=True)
+    losses = flow.fit(x, batch_size=32, epochs=3, verbose=0).history["loss"]
+    np.testing.assert_allclose(losses[0], start, rtol=1e-5)
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(flow.evaluate(x, verbose=0), mean_nll(flow, x), rtol=1e-5)
 
 
 def test_run_eagerly():

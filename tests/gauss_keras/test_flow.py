@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from gauss_keras.autodiff import numbers
+from gauss_keras.registry import N_DIMS, REGISTRY, randomised
 from gaussianization import gauss_keras as gk
 from gaussianization.gauss_keras import (
     ActNorm,
@@ -93,11 +94,9 @@ def test_couplings_of_a_block_have_opposite_masks():
 
 
 def test_the_directions_agree(precision):
-    flow = make_gaussianization_flow(
-        2, num_blocks=1, num_components=3, num_reflectors=2, dtype=precision
-    )
-    rng = np.random.default_rng(0)
-    flow.bijector_layers[1].raw.assign(0.2 * rng.normal(size=(2, 3, 3)))
+    # In single precision with the layer whose inverse is a search.
+    more = [MixtureCDFGaussianization(3)] if precision == "float32" else []
+    flow = small_flow(dtype=precision, more=more)
     tolerance = 2e-5 if precision == "float32" else 1e-11
     x = rows(dtype=precision)
     z, log_det = map(numbers, flow.forward_and_log_det(x))
@@ -246,22 +245,14 @@ def test_a_saved_flow_is_the_same_flow(name, tmp_path):
 
 
 def test_a_saved_flow_of_every_layer_is_the_same_flow(tmp_path, precision):
-    from gauss_keras.registry import N_DIMS, REGISTRY, randomised
-
     layers = [randomised(entry.make(dtype=precision)) for entry in REGISTRY]
     flow = GaussianizationFlow(layers, input_dim=N_DIMS, dtype=precision)
-    x, condition = rows(5, N_DIMS, dtype=precision), rows(5, 2, seed=2, dtype=precision)
     flow.save(tmp_path / "flow.keras")
     loaded = keras.models.load_model(tmp_path / "flow.keras")
     assert loaded.state_dtype == precision
-    assert len(loaded.weights) == len(flow.weights)
+    assert loaded.get_config() == flow.get_config()
     for found, weight in zip(loaded.weights, flow.weights, strict=True):
         np.testing.assert_array_equal(numbers(found), numbers(weight))
-    twins = zip(loaded.bijector_layers, flow.bijector_layers, strict=True)
-    for layer, original in twins:
-        found, expected = (b.forward_and_log_det(x, condition) for b in (layer, original))
-        for value, other in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(numbers(value), numbers(other))
 
 
 def test_weights_alone_can_be_saved(tmp_path):
@@ -269,7 +260,7 @@ def test_weights_alone_can_be_saved(tmp_path):
     flow.save_weights(tmp_path / "flow.weights.h5")
     other = small_flow()
     for weight in other.trainable_variables:
-        weight.assign(ops.zeros_like(weight) + 0.1)
+        weight.assign(0.1 * np.ones(tuple(weight.shape)))
     other.load_weights(tmp_path / "flow.weights.h5")
     np.testing.assert_array_equal(numbers(other.log_prob(rows())), numbers(flow.log_prob(rows())))
 
@@ -303,7 +294,7 @@ def test_a_flow_can_be_part_of_a_model():
     np.testing.assert_allclose(numbers(model(rows())), numbers(flow(2.0 * rows())), atol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
 def test_half_precision_policies(policy):
     flow = make_coupling_flow(2, num_blocks=1, num_components=2, hidden=(4,), dtype=policy)
     x = rows()
