@@ -46,9 +46,9 @@ def initialize_flow_from_ig(
     The flow is changed in place. Marginals and mixture couplings take the mixtures fitted to
     their columns, which are those of `gauss_flows`, spline couplings knots at such mixtures'
     quantiles, affine couplings and `ActNorm` the columns' mean and standard deviation; the data
-    go on through each layer as it was set. In couplings
-    the conditioner's last kernel becomes zero and the fit its bias, so that they start as the
-    marginal layer whatever the condition. Layers of other kinds stay as they are.
+    go on through each layer as it was set. In couplings the conditioner's last kernel becomes zero
+    and the fit its bias, so that they start as the marginal layer whatever the condition. Layers
+    of other kinds stay as they are.
 
     Args:
         flow: A built flow, trained or not.
@@ -65,7 +65,7 @@ def initialize_flow_from_ig(
     Raises:
         ValueError: If the flow is not built, the data do not fit it, are not finite, have a
             constant column or fewer rows than a layer has components; or if a coupling's
-            conditioner cannot be made constant.
+            conditioner cannot be made constant. The flow is then as it was.
 
     References:
         Laparra, Camps-Valls & Malo (2011), *Iterative Gaussianization: from ICA to Random
@@ -86,9 +86,15 @@ def initialize_flow_from_ig(
     state = _checked_table(flow, x)
     conditions = _checked_condition(flow, condition, len(state))
     options = _Options(rotation, np.random.default_rng(random_state))
-    for layer in flow.bijector_layers:
-        set_from_data(layer, state.astype(np.float64), options)
-        state = _push(layer, state, conditions)
+    before = [np.array(ops.convert_to_numpy(ops.convert_to_tensor(w))) for w in flow.weights]
+    try:
+        for layer in flow.bijector_layers:
+            set_from_data(layer, state.astype(np.float64), options)
+            state = _push(layer, state, conditions)
+    except Exception:
+        for weight, value in zip(flow.weights, before, strict=True):
+            weight.assign(value)
+        raise
     return state
 
 

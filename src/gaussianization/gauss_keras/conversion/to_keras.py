@@ -118,7 +118,7 @@ def _names(kinds: Iterable[type]) -> list[str]:
 
 
 def _householder(layer: Any, dtype: Any) -> Bijector:
-    vectors = np.asarray(layer.vectors)
+    vectors = _values(layer.vectors)
     rotation = _built(Householder(len(vectors), dtype=dtype), layer)
     rotation.vectors.assign(vectors)
     return rotation
@@ -126,12 +126,12 @@ def _householder(layer: Any, dtype: Any) -> Bijector:
 
 def _orthogonal(layer: Any, dtype: Any) -> Bijector:
     rotation = Householder(dtype=dtype)
-    rotation.set_matrix(np.asarray(layer.matrix))
+    rotation.set_matrix(_values(layer.matrix))
     return rotation
 
 
 def _fixed(layer: Any, dtype: Any) -> Bijector:
-    return _built(FixedOrtho(np.asarray(layer.matrix), dtype=dtype), layer)
+    return _built(FixedOrtho(_values(layer.matrix), dtype=dtype), layer)
 
 
 def _permute(layer: Any, dtype: Any) -> Bijector:
@@ -144,13 +144,13 @@ def _flip(layer: Any, dtype: Any) -> Bijector:
 
 def _actnorm(layer: Any, dtype: Any) -> Bijector:
     norm = _built(ActNorm(dtype=dtype), layer)
-    norm.loc.assign(np.asarray(layer.loc))
-    norm.log_scale.assign(np.asarray(layer.log_scale))
+    norm.loc.assign(_values(layer.loc))
+    norm.log_scale.assign(_values(layer.log_scale))
     return norm
 
 
 def _marginal(layer: Any, dtype: Any) -> Bijector:
-    raw = np.asarray(layer.raw)
+    raw = _values(layer.raw)
     marginal = _built(MixtureCDFGaussianization(raw.shape[-1], dtype=dtype), layer)
     marginal.raw.assign(raw)
     return marginal
@@ -189,7 +189,7 @@ def _coupling(kind: type[CouplingBijector], layer: Any, dtype: Any, **kwargs: An
         is_head = linear is network.layers[-1]
         _set(getattr(part, "dense", part), linear, coupling.conditioner_gain if is_head else 1.0)
     if isinstance(network, gf.SharedMLP):
-        parts[-1].offsets.assign(np.asarray(network.offsets) / coupling.conditioner_gain)
+        parts[-1].offsets.assign(_values(network.offsets) / coupling.conditioner_gain)
     return coupling
 
 
@@ -212,11 +212,16 @@ def _perceptron(network: Any, hidden: list[int], dtype: Any) -> list[Any]:
     return make_mlp_network(*sizes, hidden, dtype=dtype).layers
 
 
+def _values(array: Any) -> np.ndarray:
+    # A copy: on JAX, Keras gives its arrays' memory away, which must not be another flow's.
+    return np.array(array)
+
+
 def _set(dense: Any, linear: Any, gain: float) -> None:
-    dense.kernel.assign(np.asarray(linear.weight).T / gain)
+    dense.kernel.assign(_values(linear.weight).T / gain)
     if dense.use_bias:
         none = np.zeros(dense.bias.shape)
-        dense.bias.assign(none if linear.bias is None else np.asarray(linear.bias) / gain)
+        dense.bias.assign(none if linear.bias is None else _values(linear.bias) / gain)
 
 
 def _built(converted: Any, layer: Any) -> Any:
