@@ -192,7 +192,8 @@ def test_a_loaded_flow_trains_on(tmp_path):
 
 
 @pytest.mark.skipif(
-    BACKEND == "torch", reason="torch.compile takes a C++ compiler, and minutes for one mixture"
+    BACKEND == "torch",
+    reason="off by default on PyTorch, where it takes a C++ compiler; not covered here",
 )
 def test_jit_compile():
     x = rows(32)
