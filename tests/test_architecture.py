@@ -12,13 +12,15 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "gauss_flows"
 UMBRELLA = "gaussianization"
 MARGINALS = f"{UMBRELLA}.marginals"
+# What both twins share, and needs neither.
+SHARED = (MARGINALS, f"{UMBRELLA}.reflectors")
 TWIN = f"{UMBRELLA}.gauss_keras"
 CONVERSION = f"{TWIN}.conversion"
 # Packages whose `from package import name` names a module.
 PARENTS = {PACKAGE, UMBRELLA, "keras"}
 
-# The marginals know these and the standard library.
-KNOWN_TO_MARGINALS = {"numpy", "scipy", "jaxtyping"}
+# What is shared knows these and the standard library.
+KNOWN_TO_SHARED = {"numpy", "scipy", "jaxtyping"}
 JAX = {"jax", "jaxlib", "equinox", "flowjax", "paramax", "optax"}
 BACKENDS = {"tensorflow", "torch", "keras.src"}
 
@@ -33,6 +35,14 @@ STOREYS = (
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(STOREYS) for room in rooms}
+TWIN_STOREYS = (
+    {"numerics", "registration"},
+    {"mixtures", "losses", "rotation_choice"},
+    {"bijectors", "spline_start"},
+    {"factories", "warm_start"},
+    {"conversion"},
+)
+TWIN_RANK = {room: rank for rank, rooms in enumerate(TWIN_STOREYS) for room in rooms}
 ALONE = "datasets"
 FREE = {"_version"}
 
@@ -71,7 +81,11 @@ def arrow_faults(source: str, module: str, *, is_package: bool = False) -> list[
     faults = [(line, may_import(module, target)) for line, target in imports]
     faults = [f"{module}:{line} {fault}" for line, fault in faults if fault]
     room = f"{module}.".split(".")[1]
-    rooms = {"marginals", "gauss_keras"} if within(module, UMBRELLA) else {*RANK, *FREE, ALONE}
+    rooms = (
+        {"marginals", "reflectors", "gauss_keras"}
+        if within(module, UMBRELLA)
+        else {*RANK, *FREE, ALONE}
+    )
     return faults if room in {"", *rooms} else [*faults, f"{module}: the room {room!r} is unknown"]
 
 
@@ -79,8 +93,8 @@ def house_fault(module: str, target: str) -> str:
     """Say why a module of gauss_flows may not import the target; empty when it may."""
     room, other = (f"{name}.".split(".")[1] for name in (module, target))
     if within(target, UMBRELLA):
-        if not within(target, MARGINALS):
-            return f"imports {target}: of {UMBRELLA} only the marginals are known here"
+        if not within(target, *SHARED):
+            return f"imports {target}: of {UMBRELLA} only {', '.join(SHARED)} are known here"
         return f"imports {target}: {room} stands alone" if room == ALONE else ""
     if not within(target, PACKAGE) or not room:
         return ""  # the front door may show every room
@@ -97,12 +111,17 @@ def umbrella_fault(module: str, target: str) -> str:
     """Say why a module of gaussianization may not import the target; empty when it may."""
     if module == UMBRELLA:
         return f"imports {target}: the umbrella imports nothing"
-    if within(module, MARGINALS):
-        known = {*KNOWN_TO_MARGINALS, *sys.stdlib_module_names}
-        free = within(target, MARGINALS) or target.split(".")[0] in known
-        return "" if free else f"imports {target}: the marginals need NumPy and SciPy alone"
+    if within(module, *SHARED):
+        known = {*KNOWN_TO_SHARED, *sys.stdlib_module_names}
+        free = within(target, *SHARED) or target.split(".")[0] in known
+        return "" if free else f"imports {target}: what is shared needs NumPy and SciPy alone"
+    if within(target, TWIN):
+        room, other = (f"{name}..".split(".")[2] for name in (module, target))
+        if not room or room == other or TWIN_RANK.get(other, -1) < TWIN_RANK.get(room, -1):
+            return ""
+        return f"imports {target}: {room} may not know {other or 'the whole package'}"
     if within(target, UMBRELLA):
-        return "" if within(target, MARGINALS, TWIN) else f"imports {target}: name its room"
+        return "" if within(target, *SHARED) else f"imports {target}: name its room"
     if within(target, *BACKENDS):
         return f"imports {target}: the twin is for every backend of Keras"
     if within(target, PACKAGE, *JAX) and not within(module, CONVERSION):
@@ -148,7 +167,7 @@ def test_imports_run_one_way(path):
         ("gauss_flows.numerics.a", "import_module('gauss_flows.cli')"),
         ("gauss_flows.elsewhere.a", ""),
         ("gauss_flows", "from gaussianization import gauss_keras"),
-        ("gauss_flows.cli.fit", "import gaussianization.gauss_keras.flows"),
+        ("gauss_flows.cli.fit", "import gaussianization.gauss_keras.factories"),
         ("gauss_flows.cli.fit", "import gaussianization"),
         ("gauss_flows.datasets.moons", "from gaussianization.marginals import fit_mixtures"),
         ("gaussianization", "import numpy"),
@@ -160,16 +179,20 @@ def test_imports_run_one_way(path):
         ("gaussianization.marginals.em", "from gaussianization import gauss_keras"),
         ("gaussianization.marginals.em", "from ..gauss_keras import flows"),
         ("gaussianization.marginals.em", "import sklearn.mixture"),
-        ("gaussianization.gauss_keras.flows", "import gauss_flows"),
-        ("gaussianization.gauss_keras.flows", "from gauss_flows.rbig import fit_mixtures"),
-        ("gaussianization.gauss_keras.flows", "import jax"),
-        ("gaussianization.gauss_keras.flows", "import equinox as eqx"),
-        ("gaussianization.gauss_keras.flows", "def f():\n    import tensorflow as tf\n"),
-        ("gaussianization.gauss_keras.flows", "from torch import nn"),
-        ("gaussianization.gauss_keras.flows", "from keras.src.backend import any"),
-        ("gaussianization.gauss_keras.flows", "from keras import src"),
-        ("gaussianization.gauss_keras.flows", "import gaussianization"),
+        ("gaussianization.gauss_keras.factories", "import gauss_flows"),
+        ("gaussianization.gauss_keras.factories", "from gauss_flows.rbig import fit_mixtures"),
+        ("gaussianization.gauss_keras.factories", "import jax"),
+        ("gaussianization.gauss_keras.factories", "import equinox as eqx"),
+        ("gaussianization.gauss_keras.factories", "def f():\n    import tensorflow as tf\n"),
+        ("gaussianization.gauss_keras.factories", "from torch import nn"),
+        ("gaussianization.gauss_keras.factories", "from keras.src.backend import any"),
+        ("gaussianization.gauss_keras.factories", "from keras import src"),
+        ("gaussianization.gauss_keras.factories", "import gaussianization"),
         ("gaussianization.gauss_keras.conversions", "import jax"),
+        ("gaussianization.gauss_keras.losses", "from .bijectors.base import Bijector"),
+        ("gaussianization.gauss_keras.numerics.a", "from ..mixtures import MixtureOfGaussians"),
+        ("gaussianization.gauss_keras.bijectors.flow", "from ..warm_start import set_from_data"),
+        ("gaussianization.reflectors", "import jax"),
         ("gaussianization.gauss_keras.conversion", "import torch"),
     ],
 )
@@ -191,10 +214,14 @@ def test_a_wrong_arrow_is_rejected(module, source):
         ("gaussianization", '"""What it is."""'),
         ("gaussianization.marginals.em", "import math\nimport numpy as np\nfrom . import fit"),
         ("gaussianization.marginals.em", "from scipy.special import ndtri"),
-        ("gaussianization.gauss_keras.flows", "import keras\nfrom keras import ops"),
-        ("gaussianization.gauss_keras.flows", "from gaussianization.marginals import GAIN"),
-        ("gaussianization.gauss_keras.flows", "from .bijectors import Bijector"),
+        ("gaussianization.gauss_keras.factories", "import keras\nfrom keras import ops"),
+        ("gaussianization.gauss_keras.factories", "from gaussianization.marginals import GAIN"),
+        ("gaussianization.gauss_keras.factories", "from .bijectors import Bijector"),
         ("gaussianization.gauss_keras.conversion", "import jax\nimport equinox, gauss_flows"),
+        (
+            "gaussianization.gauss_keras.bijectors.rotation",
+            "from ...reflectors import reflectors_of",
+        ),
     ],
 )
 def test_a_right_arrow_is_accepted(module, source):

@@ -1,5 +1,6 @@
 """Gaussianization flows in JAX: turn data into a standard normal, and back."""
 
+# Looked for by name, so that the message can say what to install.
 try:
     import equinox  # noqa: F401
     import flowjax  # noqa: F401

@@ -9,6 +9,7 @@ _DEVICES = "--xla_force_host_platform_device_count"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=2".strip()
 
+# Only now: a backend reads its settings when it is imported.
 import keras  # noqa: E402
 import pytest  # noqa: E402
 

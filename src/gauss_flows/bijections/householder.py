@@ -15,6 +15,7 @@ from gauss_flows.bijections.orthogonal import (
     check_n_dims,
     checked_orthogonal,
 )
+from gaussianization.reflectors import padded_reflectors, reflectors_of
 
 
 class HouseholderRotation(AbstractRotation):
@@ -92,8 +93,9 @@ class HouseholderRotation(AbstractRotation):
             >>> bool(jnp.allclose(HouseholderRotation.from_matrix(turn).matrix, turn, atol=1e-6))
             True
         """
-        vectors = _paired(_reflection_vectors(checked_orthogonal(matrix)))
+        vectors = reflectors_of(checked_orthogonal(matrix))
         n_dims = vectors.shape[1]
+        vectors = padded_reflectors(vectors, n_dims)
         layer = eqx.filter_eval_shape(lambda: cls(n_dims, key=jax.random.key(0)))
         scaled = jnp.asarray(vectors * n_dims**0.5, float)
         return eqx.tree_at(lambda rotation: rotation.vectors, layer, scaled)
@@ -142,33 +144,3 @@ def _random_vectors(key: PRNGKeyArray, n_reflections: int, n_dims: int) -> Array
     vectors = jnp.concatenate([head, vectors[n_axes:]])
     lengths = jnp.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors * (n_dims**0.5 / jnp.maximum(lengths, jnp.finfo(vectors.dtype).tiny))
-
-
-def _reflection_vectors(matrix: np.ndarray) -> np.ndarray:
-    """Unit vectors, at most d of them, with H_1 ⋯ H_n = Q: H_k sends axis k to column k."""
-    n_dims = len(matrix)
-    negligible = 8 * n_dims * np.finfo(np.float64).eps
-    reduced = matrix.copy()
-    vectors = []
-    for k in range(n_dims):
-        column = reduced[k:, k]
-        vector = np.zeros(n_dims)
-        vector[k:] = column
-        # column[0] − 1 without cancellation, for a column of length 1.
-        rest = column[1:] @ column[1:]
-        vector[k] = -rest / (1 + column[0]) if column[0] > 0 else column[0] - 1
-        length = np.linalg.norm(vector)
-        if length > negligible:
-            vector /= length
-            reduced -= 2 * np.outer(vector, vector @ reduced)
-            vectors.append(vector)
-    return np.array(vectors).reshape(-1, n_dims)
-
-
-def _paired(vectors: np.ndarray) -> np.ndarray:
-    """Fill up to d rows with pairs of equal vectors, outside the span of the others, and a zero."""
-    n_needed, n_dims = vectors.shape
-    n_pairs, n_zeros = divmod(n_dims - n_needed, 2)
-    _, _, directions = np.linalg.svd(vectors, full_matrices=True)
-    spare = directions[n_needed : n_needed + n_pairs]
-    return np.concatenate([vectors, np.repeat(spare, 2, axis=0), np.zeros((n_zeros, n_dims))])

@@ -1,5 +1,6 @@
 """Gaussianization flows in Keras 3, on its JAX, TensorFlow and PyTorch backends."""
 
+# Looked for by name, so that the message can say what to install.
 try:
     import keras as _keras  # noqa: F401
 except ModuleNotFoundError as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER
+from gaussianization.gauss_keras.registration import REGISTER
 
 
 @REGISTER

@@ -13,7 +13,8 @@ from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import Bijector, check_built
 from gaussianization.gauss_keras.bijectors.conditioners import set_constant_output
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
-from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow, check_finite
+from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow
+from gaussianization.gauss_keras.bijectors.likelihood_model import check_finite
 from gaussianization.gauss_keras.bijectors.marginal import MixtureCDFGaussianization
 from gaussianization.gauss_keras.bijectors.mixture_coupling import MixtureCDFCoupling
 from gaussianization.gauss_keras.bijectors.rotation import FixedOrtho, Householder
@@ -86,14 +87,14 @@ def initialize_flow_from_ig(
     state = _checked_table(flow, x)
     conditions = _checked_condition(flow, condition, len(state))
     options = _Options(rotation, np.random.default_rng(random_state))
-    before = [np.array(ops.convert_to_numpy(ops.convert_to_tensor(w))) for w in flow.weights]
+    before = [np.array(value) for value in flow.get_weights()]
     try:
         for layer in flow.bijector_layers:
             set_from_data(layer, state.astype(np.float64), options)
             state = _push(layer, state, conditions)
     except Exception:
-        for weight, value in zip(flow.weights, before, strict=True):
-            weight.assign(value)
+        # A flow that is half one thing and half another would be worse than either.
+        flow.set_weights(before)
         raise
     return state
 

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER, Bijector, check_width
+from gaussianization.gauss_keras.bijectors.base import Bijector, check_width
+from gaussianization.gauss_keras.registration import REGISTER
 
 
 @REGISTER

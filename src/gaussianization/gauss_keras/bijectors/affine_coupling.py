@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.numerics.tanh import tanh
+from gaussianization.gauss_keras.registration import REGISTER
 
 
 @REGISTER

@@ -181,6 +181,3 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
             f"Expected {name} to be a whole number of at least {least}. Received: {name}={value}"
         )
     return whole
-
-
-REGISTER = keras.saving.register_keras_serializable(package="gauss_keras")

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER
 from gaussianization.gauss_keras.numerics.tanh import tanh
+from gaussianization.gauss_keras.registration import REGISTER
 
 # Share of a bound that a raw value of reasonable size reaches.
 _REACHED = 0.999

@@ -91,7 +91,7 @@ class CouplingBijector(Bijector):
     @property
     def params_per_dim(self) -> int:
         """Parameters of one transformed coordinate."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement params_per_dim.")
 
     def build(self, input_shape: Any) -> None:
         """Settle the mask, and make or check the conditioner."""
@@ -182,10 +182,10 @@ class CouplingBijector(Bijector):
         return ops.reshape(raw, (-1, len(self._active), self.params_per_dim))
 
     def _transform(self, active: Any, raw: Any) -> tuple[Any, Any]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement _transform.")
 
     def _untransform(self, active: Any, raw: Any) -> tuple[Any, Any]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement _untransform.")
 
     def _untransform_only(self, active: Any, raw: Any) -> Any:
         """X without its log-determinant, where that costs extra."""

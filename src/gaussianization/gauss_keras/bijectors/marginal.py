@@ -4,8 +4,9 @@ from typing import Any
 
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER, Bijector, check_count
+from gaussianization.gauss_keras.bijectors.base import Bijector, check_count
 from gaussianization.gauss_keras.mixtures import MixtureOfGaussians
+from gaussianization.gauss_keras.registration import REGISTER
 
 
 @REGISTER

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER, check_count
+from gaussianization.gauss_keras.bijectors.base import check_count
 from gaussianization.gauss_keras.bijectors.clamps import resolve_clamp
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.mixtures import MixtureOfGaussians
+from gaussianization.gauss_keras.registration import REGISTER
 
 
 @REGISTER
@@ -52,7 +53,7 @@ class MixtureCDFCoupling(CouplingBijector):
         [0.5, -40.0]
     """
 
-    # With Adam at 3e-3 on two moons a gain of 1 ends 0.01 nats higher, its loss in steps of 0.02.
+    # With Adam at 3e-3 on two moons a gain of 1 ends about 0.02 nats higher, and jumps as much.
     conditioner_gain = 0.125
 
     def __init__(

@@ -56,4 +56,6 @@ class _Program(keras.Model):
         return getattr(self.flow, self.method)(*inputs)
 
     def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
+        # Asked for before the first batch and not kept; tracing the method for it would double
+        # the time to the first result.
         return keras.KerasTensor(inputs[0].shape, dtype=self.flow.state_dtype)

@@ -7,15 +7,15 @@ import numpy as np
 from keras import ops
 
 from gaussianization.gauss_keras.bijectors.actnorm import as_table
-from gaussianization.gauss_keras.bijectors.base import REGISTER, Bijector, check_count
+from gaussianization.gauss_keras.bijectors.base import Bijector, check_count
 from gaussianization.gauss_keras.numerics.orthogonal import (
     checked_orthogonal,
-    padded_reflectors,
     principal_axes,
     random_reflectors,
     random_rotation,
-    reflectors_of,
 )
+from gaussianization.gauss_keras.registration import REGISTER
+from gaussianization.reflectors import padded_reflectors, reflectors_of
 
 
 class Rotation(Bijector):

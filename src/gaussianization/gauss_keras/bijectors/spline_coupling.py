@@ -6,9 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import REGISTER, check_count
+from gaussianization.gauss_keras.bijectors.base import check_count
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.numerics import rational_quadratic
+from gaussianization.gauss_keras.registration import REGISTER
 
 
 @REGISTER

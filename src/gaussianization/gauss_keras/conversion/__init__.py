@@ -5,6 +5,7 @@ Both build a layer from the same raw parameters, so that a converted flow is the
 Keras runs on. This is the one part of `gauss_keras` that needs JAX.
 """
 
+# Looked for by name, so that the message can say what to install.
 try:
     import gauss_flows  # noqa: F401
 except ImportError as error:

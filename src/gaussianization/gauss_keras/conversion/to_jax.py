@@ -17,19 +17,19 @@ from gauss_flows.flows.assemble import standard_normal
 from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import Bijector, check_built
-from gaussianization.gauss_keras.bijectors.conditioners import (
-    ExactDense,
-    Perceptron,
-    ResidualDense,
-    SharedOutput,
-    tanh_activation,
-)
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow
 from gaussianization.gauss_keras.bijectors.marginal import MixtureCDFGaussianization
 from gaussianization.gauss_keras.bijectors.mixture_coupling import MixtureCDFCoupling
+from gaussianization.gauss_keras.bijectors.networks import (
+    ExactDense,
+    Perceptron,
+    ResidualDense,
+    SharedOutput,
+)
 from gaussianization.gauss_keras.bijectors.rotation import FixedOrtho, Householder
 from gaussianization.gauss_keras.bijectors.spline_coupling import RQSplineCoupling
+from gaussianization.gauss_keras.numerics.tanh import tanh
 
 
 def to_gauss_flows(flow: GaussianizationFlow) -> Transformed:
@@ -232,7 +232,7 @@ def _is_dense(layer: Any, *activations: Any) -> bool:
 
 
 def _is_tanh(layer: Any) -> bool:
-    return _is_dense(layer, tanh_activation, keras.activations.tanh)
+    return _is_dense(layer, tanh, keras.activations.tanh)
 
 
 def _linear(dense: Any) -> Any:

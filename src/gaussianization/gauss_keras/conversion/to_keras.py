@@ -15,16 +15,12 @@ import gauss_flows as gf
 from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import Bijector
-from gaussianization.gauss_keras.bijectors.conditioners import (
-    Perceptron,
-    ResidualDense,
-    SharedOutput,
-    make_mlp_network,
-)
+from gaussianization.gauss_keras.bijectors.conditioners import make_mlp_network
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow
 from gaussianization.gauss_keras.bijectors.marginal import MixtureCDFGaussianization
 from gaussianization.gauss_keras.bijectors.mixture_coupling import MixtureCDFCoupling
+from gaussianization.gauss_keras.bijectors.networks import Perceptron, ResidualDense, SharedOutput
 from gaussianization.gauss_keras.bijectors.rotation import FixedOrtho, Householder
 from gaussianization.gauss_keras.bijectors.spline_coupling import RQSplineCoupling
 
