@@ -12,25 +12,20 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaussianization.gauss_keras.numerics.components import component_sums
 from gaussianization.gauss_keras.numerics.guarded_search import guarded_search
 from gaussianization.gauss_keras.numerics.normal import dtype_of, machine_epsilon
-from gaussianization.gauss_keras.numerics.tail_steps import (
-    PLAIN_LIMIT,
-    bracketed_step,
-    free_steps,
-    tail_problem,
-)
-from gaussianization.gauss_keras.numerics.tracing import choose, concrete
+from gaussianization.gauss_keras.numerics.tail_steps import PLAIN_LIMIT, free_steps, tail_problem
+from gaussianization.gauss_keras.numerics.tracing import concrete
 
-_MAX_STEPS = 120
-_FREE_STEPS = {"float32": 4, "float64": 5}
+_FREE_STEPS = {"float32": 5, "float64": 6}
 # A long batch that shares one mixture starts from a table, scores this far out and this close.
 _TABULATED_BATCH = 1024
 _TABLE_LIMIT = 5.0
 _PER_SCORE = 16.0
 _FEW_STEPS = 2
 # A compiled program goes on with this share of the elements at a time, or with so many.
-_SHARE_LEFT = 8
+_SHARE_LEFT = 32
 _LEAST_ROOM = 256
 
 
@@ -42,10 +37,15 @@ def mixture_quantile(z: Any, log_weights: Any, means: Any, log_scales: Any) -> A
     """
     parameters = (log_weights, means, log_scales)
     shape = z.shape
-    shared = all(len(p.shape) == 3 and p.shape[1] == 1 for p in parameters)
-    if shared and len(shape) == 2 and shape[0] is not None and shape[0] >= _TABULATED_BATCH:
+    n_steps = _FREE_STEPS[dtype_of(z)]
+    shared = len(shape) == 2 and all(len(p.shape) == 3 and p.shape[1] == 1 for p in parameters)
+    if shared and keras.backend.backend() == "jax":
+        # XLA's CPU compiler vectorises along the last axis, which had better be the long one.
+        turned = [ops.transpose(part, (0, 2, 1)) for part in parameters]
+        return ops.transpose(_search(ops.transpose(z), None, n_steps, turned))
+    if shared and shape[0] is not None and shape[0] >= _TABULATED_BATCH:
         return _search(z, _tabulated(z, parameters), _FEW_STEPS, parameters)
-    return _search(z, None, _FREE_STEPS[dtype_of(z)], parameters)
+    return _search(z, None, n_steps, parameters)
 
 
 def _tabulated(z, parameters):
@@ -68,25 +68,18 @@ def _tabulated(z, parameters):
 def _search(z, start, n_steps, parameters):
     mean, lower, upper = _start(z, *parameters)
     start = mean if start is None else ops.clip(start, lower, upper)
-    problem = tail_problem(z, *parameters)
-    x, arrived = free_steps(start, lower, upper, problem, n_steps)
+    x, arrived = free_steps(start, lower, upper, tail_problem(z, *parameters), n_steps)
     plain = ops.abs(z) <= PLAIN_LIMIT[dtype_of(z)]
-    pending = plain & ops.logical_not(arrived)
-    state = (x, lower, upper, ops.full_like(x, np.inf))
+    pending = ops.logical_not(plain & arrived)
+    # Where the tails are no plain numbers, the steps went nowhere.
+    state = (z, ops.where(plain, x, mean), lower, upper)
     known = concrete(pending)
     if known is None:
-        x = _finish_compiled(pending, state, problem)
-    elif keras.backend.backend() == "jax":
+        return _finish_compiled(pending, x, state, parameters)
+    if keras.backend.backend() == "jax":
         # It compiles an operation anew for every shape: here none may depend on the values.
-        x = _until_done(state, problem) if known.any() else x
-    else:
-        x = _finish_eager(known, state, problem)
-    search = (z, mean, lower, upper)
-    return choose(
-        ops.all(plain),
-        lambda: x,
-        lambda: ops.where(plain, x, guarded_search(*search, *parameters)),
-    )
+        return ops.where(pending, guarded_search(*state, *parameters), x) if known.any() else x
+    return _finish_eager(known, x, state, parameters)
 
 
 def _start(z, log_weights, means, log_scales):
@@ -97,44 +90,31 @@ def _start(z, log_weights, means, log_scales):
     distance = ops.abs(z)
     largest = ops.abs(lower) + ops.abs(upper) + ops.max(scales, axis=0) * distance
     rounding = 8.0 * machine_epsilon(z) * largest
-    mean = ops.sum(ops.exp(log_weights) * quantiles, axis=0)
+    (mean,) = component_sums(lambda w, q: (ops.exp(w) * q,), log_weights, quantiles)
     lower, upper = lower - rounding, upper + rounding
     return ops.clip(mean, lower, upper), lower, upper
 
 
-def _until_done(state: Any, problem: Any) -> Any:
-    """Bracketed steps until every element has arrived; NaN where one does not."""
-    x, lower, upper, last = state
-    done = None
-    for _ in range(_MAX_STEPS):
-        x, lower, upper, last, done = bracketed_step(x, lower, upper, last, problem)
-        if ops.convert_to_numpy(done).all():
-            return x
-    return ops.where(done, x, np.nan)
-
-
-def _finish_eager(pending, state, problem):
+def _finish_eager(pending, x, state, parameters):
     """Where every operation runs at once, only what has not arrived goes on."""
     left = np.flatnonzero(pending)
     if left.size == 0:
-        return state[0]
+        return x
     shape = pending.shape
-    found = np.array(ops.convert_to_numpy(state[0])).ravel()
-    own = problem.map(lambda part, axis: _take(part, shape, left, axis=axis))
-    found[left] = ops.convert_to_numpy(
-        _until_done([_take(part, shape, left, axis=0) for part in state], own)
-    )
-    return ops.reshape(ops.convert_to_tensor(found, dtype=dtype_of(state[0])), shape)
+    found = np.array(ops.convert_to_numpy(x)).ravel()
+    state = [_take(part, shape, left, axis=0) for part in state]
+    own = [_take(part, shape, left, axis=1) for part in parameters]
+    found[left] = ops.convert_to_numpy(guarded_search(*state, *own))
+    return ops.reshape(ops.convert_to_tensor(found, dtype=dtype_of(x)), shape)
 
 
-def _finish_compiled(pending, state, problem):
+def _finish_compiled(pending, x, state, parameters):
     """Inside a compiled program: those left are gathered, so many at a time."""
-    shape = tuple(state[0].shape)
+    shape = tuple(x.shape)
     if None in shape:
-        return ops.where(pending, _loop(state, problem), state[0])
+        return ops.where(pending, guarded_search(*state, *parameters), x)
     size = math.prod(shape)
     room = min(size, max(_LEAST_ROOM, size // _SHARE_LEFT))
-    x, *rest = (ops.reshape(part, (size,)) for part in state)
 
     def unfinished(x, left):
         return ops.any(left)
@@ -146,29 +126,14 @@ def _finish_compiled(pending, state, problem):
         # The last slot collects all others; empty slots hold the first element, again and again.
         counting = ops.arange(size, dtype="int32")
         here = ops.scatter(ops.expand_dims(slot, 1), counting, (room + 1,))[:room]
-        own = problem.map(lambda part, axis: _take(part, shape, here, axis=axis))
-        few = _loop([ops.take(part, here, axis=0) for part in (x, *rest)], own)
-        return ops.scatter_update(x, ops.expand_dims(here, 1), few), left & ~taken
+        few = [_take(part, shape, here, axis=0) for part in state]
+        own = [_take(part, shape, here, axis=1) for part in parameters]
+        found = guarded_search(*few, *own)
+        return ops.scatter_update(x, ops.expand_dims(here, 1), found), left & ~taken
 
-    x, _ = ops.while_loop(unfinished, some, (x, ops.reshape(pending, (size,))))
+    flat = (ops.reshape(x, (size,)), ops.reshape(pending, (size,)))
+    x, _ = ops.while_loop(unfinished, some, flat)
     return ops.reshape(x, shape)
-
-
-def _loop(state, problem):
-    """`_until_done` as a compiled loop."""
-
-    def unfinished(x, lower, upper, last, done):
-        return ops.logical_not(ops.all(done))
-
-    def step(x, lower, upper, last, done):
-        moved, lower, upper, last, arrived = bracketed_step(x, lower, upper, last, problem)
-        return ops.where(done, x, moved), lower, upper, last, done | arrived
-
-    done = ops.zeros_like(state[0], dtype="bool")
-    x, _, _, _, done = ops.while_loop(
-        unfinished, step, (*state, done), maximum_iterations=_MAX_STEPS
-    )
-    return ops.where(done, x, np.nan)
 
 
 def _take(array, shape, index, *, axis):

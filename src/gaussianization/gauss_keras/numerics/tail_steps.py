@@ -5,16 +5,15 @@ for $\mathrm{logit}\,p(x) = \mathrm{logit}\,\Phi(-|z|)$, corrected for how $z$ b
 On that scale a mixture is nearly straight in its tails and between its modes alike.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops
 
+from gaussianization.gauss_keras.numerics.components import component_sums
 from gaussianization.gauss_keras.numerics.normal import (
     SQRT_2PI,
     SQRT_HALF,
     dtype_of,
-    machine_epsilon,
 )
 from gaussianization.gauss_keras.numerics.tracing import concrete
 
@@ -39,11 +38,6 @@ class TailProblem(NamedTuple):
     means: Any  # reflected
     precisions: Any  # √½ / σ, in units of the reach
     heights: Any  # w / (σ √(2π))
-
-    def map(self, function: Callable[[Any, int], Any]) -> "TailProblem":
-        """Apply a function of an array and the number of its leading component axes."""
-        split = TailProblem._fields.index("half_weights")
-        return TailProblem(*(function(part, int(i >= split)) for i, part in enumerate(self)))
 
 
 def tail_problem(z: Any, log_weights: Any, means: Any, log_scales: Any) -> TailProblem:
@@ -84,58 +78,19 @@ def free_steps(
         The points reached, and whether they are the root to rounding; shape (...).
     """
 
-    def step(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        x, _ = state
-        moved = x + problem.side * _newton(problem.side * x, problem)[1]
-        return ops.clip(moved, lower, upper), moved - x
+    def move(x: Any) -> tuple[Any, Any]:
+        step = problem.side * _newton(problem.side * x, problem)
+        return ops.clip(x + step, lower, upper), step
 
-    x, last = start, ops.zeros_like(start)
-    if concrete(start) is None:
-        # One body to compile, however many steps.
-        x, last = ops.fori_loop(0, n_steps, step, (x, last))
+    x, step = start, ops.zeros_like(start)
+    if concrete(start) is None and tuple(problem.means.shape[1:]) == tuple(start.shape):
+        # With a mixture for every element, XLA would work out each anew at every step if they
+        # could be fused.
+        x, step = ops.fori_loop(0, n_steps, lambda _, state: move(state[0]), (x, step))
     else:
-        for index in range(n_steps):
-            x, last = step(index, (x, last))
-    return x, (x > lower) & (x < upper) & _is_last(last, problem)
-
-
-def bracketed_step(
-    x: Any, lower: Any, upper: Any, last_excess: Any, problem: TailProblem
-) -> tuple[Any, Any, Any, Any, Any]:
-    """One step that cannot leave the bracket, and halves it where Newton's does not help.
-
-    Args:
-        x: Where each element stands, shape (...).
-        lower: The bracket's lower end, shape (...).
-        upper: Its upper end, shape (...).
-        last_excess: The size of the log-odds' excess one step before, shape (...).
-        problem: What is searched for.
-
-    Returns:
-        The next ``x``, ``lower``, ``upper`` and ``last_excess``, and whether x is now the root to
-        rounding.
-    """
-    excess, step = _newton(problem.side * x, problem)
-    excess, step = problem.side * excess, problem.side * step
-    lower = ops.where(excess > 0, x, lower)
-    upper = ops.where(excess < 0, x, upper)
-    size = ops.abs(excess)
-    candidate = x + step
-    slow = size > 0.5 * last_excess
-    kept = (candidate > lower) & (candidate < upper) & ops.logical_not(slow)
-    candidate = ops.where(kept, candidate, 0.5 * lower + 0.5 * upper)
-    eps = machine_epsilon(x)
-    there = size <= 8.0 * eps * (1.0 + ops.abs(problem.log_odds))
-    # Rounding may leave no number between the bounds.
-    there = there | (candidate <= lower) | (candidate >= upper)
-    arrived = there | (kept & _is_last(step, problem))
-    return (
-        ops.where(there, x, candidate),
-        lower,
-        upper,
-        ops.where(slow, 2.0 * size, size),
-        arrived,
-    )
+        for _ in range(n_steps):
+            x, step = move(x)
+    return x, (x > lower) & (x < upper) & _is_last(step, problem)
 
 
 def _is_last(step, problem):
@@ -144,11 +99,20 @@ def _is_last(step, problem):
 
 
 def _newton(x, problem):
-    """The excess of the tail's log-odds at the reflected x, and the step that removes it."""
+    """The step that removes the excess of the tail's log-odds at the reflected x."""
     reach = _REACH[dtype_of(x)]
-    v = ops.hard_tanh((x - problem.means) * problem.precisions)
-    tail = ops.sum(problem.half_weights * ops.erfc(reach * v), axis=0)
-    density = ops.sum(problem.heights * ops.exp((-reach * reach) * v * v), axis=0)
+
+    def tail_and_density(half_weight, mean, precision, height):
+        v = ops.hard_tanh((x - mean) * precision)
+        return half_weight * ops.erfc(reach * v), height * ops.exp((-reach * reach) * v * v)
+
+    tail, density = component_sums(
+        tail_and_density,
+        problem.half_weights,
+        problem.means,
+        problem.precisions,
+        problem.heights,
+    )
     rest = 1.0 - tail
     excess = ops.log(tail / rest) - problem.log_odds
-    return excess, excess * (1.0 + problem.bend * excess) * (tail * rest / density)
+    return excess * (1.0 + problem.bend * excess) * (tail * rest / density)

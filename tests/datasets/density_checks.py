@@ -1,0 +1,84 @@
+"""What must hold for every density; each check raises AssertionError where it does not."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+N_ROWS = 200_000
+FAR = np.array([[1e4, 1e4], [-1e4, 3e3], [0.0, -1e4], [30.0, -40.0], [0.0, 5e3], [1.3, 700.0]])
+
+
+def within(value, truth, standard_error, what):
+    allowed = 4.5 * standard_error + 1e-5 * (1 + np.abs(truth))
+    assert np.all(np.abs(value - truth) < allowed), f"{what}: {value} for {truth}"
+
+
+def check_samples(density, seed=0):
+    """Points drawn have the entropy, mean and covariance that the density says, and are finite."""
+    x = density.sample(jr.key(seed), N_ROWS)
+    surprise = -np.asarray(density.log_prob(x), np.float64)
+    assert np.isfinite(surprise).all()
+    x = np.asarray(x, np.float64)
+    assert x.shape == (N_ROWS, density.n_dims)
+    root = np.sqrt(N_ROWS)
+    within(surprise.mean(), density.entropy(), surprise.std() / root, "entropy")
+    within(x.mean(0), density.mean(), x.std(0) / root, "mean")
+    deviation = x - density.mean()
+    products = deviation[:, :, None] * deviation[:, None, :]
+    within(products.mean(0), density.covariance(), products.std(0) / root, "covariance")
+
+
+def check_integrals(density, rule, tolerance=1e-8):
+    """The log-density, integrated, gives mass one and the entropy, mean and covariance."""
+    points, weights = rule
+    with jax.enable_x64(True):
+        log_p = np.asarray(density.log_prob(points))
+    mass = weights * np.exp(log_p)
+    assert abs(mass.sum() - 1) < tolerance
+    entropy = -mass @ np.where(mass > 0, log_p, 0.0)
+    mean = mass @ points
+    covariance = (points.T * mass) @ points - np.outer(mean, mean)
+    assert abs(density.entropy() - entropy) < tolerance
+    assert np.allclose(density.mean(), mean, rtol=0, atol=tolerance)
+    assert np.allclose(density.covariance(), covariance, rtol=0, atol=tolerance)
+    second_moment = mass @ (points**2).sum(1)
+    kl = -entropy + np.log(2 * np.pi) + second_moment / 2
+    assert abs(density.kl_to_normal() - kl) < 2 * tolerance
+
+
+def check_far(density, dtype):
+    """Far away the log-density and its gradient are finite."""
+    x = jnp.asarray(FAR, dtype)
+    gradient = jax.vmap(jax.grad(density.log_prob))(x)
+    assert np.isfinite(density.log_prob(x)).all()
+    assert np.isfinite(gradient).all()
+    assert (np.abs(gradient).max(1) > 1).all()
+
+
+def check_outside(density, dtype, points):
+    """Outside the support the log-density is −∞ and its gradient finite."""
+    x = jnp.asarray(points, dtype)
+    assert np.isneginf(density.log_prob(x)).all()
+    assert np.isfinite(jax.vmap(jax.grad(density.log_prob))(x)).all()
+
+
+def check_keys(density):
+    """A key gives the same points each time, other keys and rows give others."""
+    one, same, other = (density.sample(jr.key(seed), 50) for seed in (3, 3, 4))
+    assert np.array_equal(one, same)
+    assert len(np.unique(np.concatenate([one, other]), axis=0)) == 100
+
+
+def check_precision(density):
+    """float32 and float64 agree, and each stays what it is."""
+    x = np.asarray(density.sample(jr.key(5), 2000))
+    with jax.enable_x64(True):
+        x = np.concatenate([x, np.asarray(density.sample(jr.key(6), 2000))]).astype(np.float32)
+        single, double = (density.log_prob(jnp.asarray(x, kind)) for kind in ("f4", "f8"))
+        assert single.dtype == np.float32
+        assert double.dtype == np.float64
+        assert density.sample(jr.key(0), 3).dtype == np.float64
+    assert density.sample(jr.key(0), 3).dtype == np.float32
+    assert np.allclose(single, double, rtol=2e-5, atol=2e-5)
+    assert not np.array_equal(np.asarray(double, np.float32), np.asarray(double)), "double is not"
