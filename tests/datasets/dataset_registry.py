@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gauss_flows.datasets import (
@@ -58,23 +60,29 @@ def w_strip(reach):
     return points, ((p_weights * scale)[:, None] * u_weights).ravel()
 
 
+# Default parameters; what others change is in VARIANTS.
 SMOOTH = {
     "w": (W(), lambda: w_strip(9.0)),
     "two_gaussians": (TwoGaussians(), lambda: square(4.0, 24)),
     "moons": (TwoMoons(), lambda: box((-1.5, 2.5), (-1.0, 1.5), 40, 8)),
-    "noisy_moons": (TwoMoons(noise=0.3), lambda: box((-3.7, 4.7), (-3.2, 3.7), 24)),
     "rings": (Rings(), lambda: polar(3.8, 48, 8)),
-    "weighted_rings": (Rings((0.5, 2.0), 0.2, weights=(1, 3)), lambda: polar(3.8, 24, 8)),
-    "ring": (Rings(radii=(1.0,), noise=0.05), lambda: polar(1.5, 30, 8)),
     "spiral": (Spiral(), lambda: square(4.25, 56, 8)),
     "eight_gaussians": (EightGaussians(), lambda: square(6.1, 30)),
     "pinwheel": (Pinwheel(), lambda: polar(3.8, 30, 400)),
-    "straight_pinwheel": (Pinwheel(3, 0.4, 0.3, rate=0.0), lambda: square(4.9, 30)),
 }
 BOUNDED = {
     "wu": (WU(), lambda: w_strip(np.sqrt(3) * (1 - 1e-12))),
     "square": (UniformSquare(), lambda: square(1.0, 2)),
     "checkerboard": (Checkerboard(), lambda: square(4.0, 4)),
+}
+VARIANTS = {
+    "two_close_gaussians": (TwoGaussians(delta=0.4), lambda: square(9.5, 24)),
+    "noisy_moons": (TwoMoons(noise=0.3), lambda: box((-3.7, 4.7), (-3.2, 3.7), 24)),
+    "weighted_rings": (Rings((0.5, 2.0), 0.2, weights=(1, 3)), lambda: polar(3.8, 24, 8)),
+    "ring": (Rings(radii=(1.0,), noise=0.05), lambda: polar(1.5, 30, 8)),
+    "noisy_spiral": (Spiral(0.4, 2.0, -3.0, 0.2), lambda: square(3.8, 24)),
+    "straight_pinwheel": (Pinwheel(3, 0.4, 0.3, rate=0.0), lambda: square(4.9, 30)),
+    "small_board": (Checkerboard(1.7), lambda: square(1.7, 4)),
 }
 ALL = SMOOTH | BOUNDED
 DENSITIES = {name: density for name, (density, _) in ALL.items()}
@@ -88,8 +96,6 @@ class Altered(PlanarDensity):
     fault: str
 
     def _sample(self, key, n):
-        import jax
-
         if self.fault == "one key for all":
             return self.true._sample(jax.random.key(0), n)
         if self.fault == "rows repeated":
@@ -97,11 +103,11 @@ class Altered(PlanarDensity):
         x = self.true._sample(key, n)
         if self.fault == "sample too wide":
             return 1.02 * x
+        if self.fault == "rows in pairs":
+            return x[: n // 2].repeat(2, axis=0)
         return x + 0.02 if self.fault == "sample shifted" else x
 
     def _log_prob(self, x):
-        import jax.numpy as jnp
-
         log_prob = self.true._log_prob(x)
         match self.fault:
             case "mass 1.01":
@@ -110,6 +116,8 @@ class Altered(PlanarDensity):
                 return jnp.log(jnp.exp(log_prob))
             case "gradient":
                 return log_prob + 0 * jnp.sqrt((x[..., 0] - x[..., 0]) ** 2)
+            case "gradient stopped":
+                return jax.lax.stop_gradient(log_prob)
             case "float32 always":
                 return self.true._log_prob(x.astype(jnp.float32))
             case "support closed by a large number":

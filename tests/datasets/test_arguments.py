@@ -75,7 +75,7 @@ def test_points_have_two_coordinates(name, shape):
             density.log_prob(np.zeros(shape))
 
 
-@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize("name", ["wu", "spiral", "checkerboard", "pinwheel"])
 def test_no_rows_are_rows_too(name):
     empty = DENSITIES[name].sample(jr.key(0), 0)
     assert empty.shape == (0, 2)

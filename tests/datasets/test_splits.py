@@ -1,5 +1,7 @@
 """Exact conditionals along a rotation."""
 
+from itertools import product
+
 import jax
 import numpy as np
 import pytest
@@ -77,13 +79,13 @@ def test_moments_add_up_to_those_of_the_density(density, angle):
     assert weights @ mean == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("density", [TwoGaussians(), TwoGaussians(0.6), TwoGaussians(0.0), W()])
-@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize(
+    ("density", "angle"),
+    [(W(), 0.0), *product([TwoGaussians(), TwoGaussians(0.6), TwoGaussians(0.0)], ANGLES)],
+)
 def test_smooth_conditionals_are_slices_of_the_density(x64, density, angle):
-    if isinstance(density, W) and angle:
-        pytest.skip("W knows its own axes only")
     p = np.array([[-1.3, -0.4, 0.0], [0.01, 0.5, 1.9]])
-    a, weights = panels(-6.0, 6.0, 60)
+    a, weights = panels(-9.0, 9.0, 90)
     log_p = np.asarray(density.log_prob(rotated(p[..., None], a, angle)))
     marginal = np.exp(log_p) @ weights
     conditional = np.exp(log_p) / marginal[..., None]
@@ -112,16 +114,23 @@ def test_chords_of_the_square_end_on_its_edges(angle):
     assert np.allclose(density.conditional_negentropy(p, angle), UNIFORM, atol=1e-10)
 
 
-@pytest.mark.parametrize("density", [W(), WU(), TwoGaussians(), UniformSquare()])
-@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize(
+    ("density", "angle"),
+    [(W(), 0.0), (WU(), 0.0), *product([TwoGaussians(), UniformSquare()], ANGLES)],
+)
 def test_breaks_hold_the_mass_in_order(density, angle):
-    if isinstance(density, W | WU) and angle:
-        pytest.skip("W and WU know their own axes only")
     breaks = density.passive_breaks(angle)
-    assert (np.diff(breaks) > 0).all()
+    assert (np.diff(breaks) > 1e-12).all()
     assert breaks.dtype == np.float64
     outside = density.passive_log_prob(breaks[[0, -1]] * 1.001, angle)
     assert (outside < -35).all()
+
+
+def test_the_square_s_kinks_are_breaks():
+    for degrees, truth in ((0, [-1, 1]), (90, [-1, 1]), (45, [-np.sqrt(2), 0, np.sqrt(2)])):
+        assert np.allclose(UniformSquare().passive_breaks(np.radians(degrees)), truth)
+    slanted = UniformSquare().passive_breaks(np.radians(30))
+    assert np.allclose(slanted[2:], [(np.sqrt(3) - 1) / 2, (np.sqrt(3) + 1) / 2])
 
 
 def test_the_pieces_of_the_divergence_add_up():
@@ -134,7 +143,6 @@ def test_the_pieces_of_the_divergence_add_up():
             left = weights @ density.conditional_negentropy(p, angle)
             total = passive + delta(density, angle) + left
             assert total == pytest.approx(density.kl_to_normal(), abs=1e-8)
-            assert abs(1.01 * left + passive + delta(density, angle) - total) > 1e-4 or left < 1e-3
 
 
 def test_negentropies_of_w_and_wu():

@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import xlogy
@@ -56,8 +57,9 @@ def by_rows(function, x: Float[Array, "*n 2"], terms: int) -> Float[Array, "*n"]
     size = max(1, _MOST_TERMS // terms)
     if len(rows) <= size:
         return function(rows).reshape(x.shape[:-1])
-    values = jax.lax.map(lambda row: function(row[None])[0], rows, batch_size=size)
-    return values.reshape(x.shape[:-1])
+    padded = jnp.pad(rows, ((0, -len(rows) % size), (0, 0)))
+    values = jax.lax.map(function, padded.reshape(-1, size, 2)).ravel()
+    return values[: len(rows)].reshape(x.shape[:-1])
 
 
 def smoothed_entropy(

@@ -26,8 +26,8 @@ class Pinwheel(PlanarDensity):
 
     $$\psi(\lvert y \rvert) = \text{rate} \cdot e^{\lvert y \rvert},$$
 
-    held constant beyond the radius 1 + 8 · radial_std, where there is no mass to speak of, so that
-    it stays finite. A turn by an angle that depends on the radius alone keeps areas:
+    held constant beyond the radius 1 + 8 · radial_std, eight deviations along an arm, so that it
+    stays finite. A turn by an angle that depends on the radius alone keeps areas:
 
     $$\log p(x) = \log p_y\bigl(R(-\psi(\lvert x \rvert))\, x\bigr), \qquad H(x) = H(y).$$
 

@@ -11,6 +11,8 @@ from gauss_flows.datasets.base import PlanarDensity
 # Negentropy of any uniform law: log of the normal's entropy over the uniform's at equal variance.
 UNIFORM_NEGENTROPY = 0.5 * float(np.log(np.pi * np.e / 6))
 
+_ROUNDING = 1e-13
+
 
 class SplitDensity(PlanarDensity):
     r"""A density of the plane with exact conditionals along a rotation.
@@ -112,7 +114,10 @@ class SplitDensity(PlanarDensity):
         Raises:
             ValueError: If the angle is no finite number, or one at which the law is not known.
         """
-        return self._passive_breaks(real("angle", angle))
+        breaks = self._passive_breaks(real("angle", angle))
+        # Points that only rounding tells apart are one.
+        apart = np.diff(breaks) > _ROUNDING * (breaks[-1] - breaks[0])
+        return breaks[np.concatenate([[True], apart])]
 
 
 def _floats(p):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -66,9 +67,9 @@ class TwoMoons(PlanarDensity):
         return by_rows(self._log_mixture, x, 4 * _ORDER)
 
     def _log_mixture(self, x):
-        inner = jnp.asarray(_INNER_CENTRE, x.dtype) - x
-        moons = [_log_half_circle(points, self.noise) for points in (x, inner)]
-        return jnp.logaddexp(*moons) - math.log(2)
+        seen_by_each = jnp.stack([x, jnp.asarray(_INNER_CENTRE, x.dtype) - x])
+        moons = _log_half_circle(seen_by_each, self.noise)
+        return jax.nn.logsumexp(moons, axis=0) - math.log(2)
 
     def _entropy(self):
         breaks = even_breaks(0.0, math.pi, min(4 * self.noise, math.pi / 4))
@@ -115,16 +116,13 @@ def _windows(x, noise):
         jnp.where(within, angle, jnp.minimum(middle, from_first)),
         jnp.where(within, jnp.minimum(angle + from_last, math.pi), math.pi),
     )
+    low, high = (jnp.stack(ends, axis=-1)[..., None] for ends in (low_ends, high_ends))
     unit, unit_weights = (
         jnp.asarray(values, x.dtype) for values in np.polynomial.legendre.leggauss(_ORDER)
     )
-    pieces = [
-        (low[..., None] + half * (1 + unit), half * unit_weights)
-        for low, high in zip(low_ends, high_ends, strict=True)
-        for half in [0.5 * jnp.maximum(high - low, 0)[..., None]]
-    ]
-    nodes, weights = zip(*pieces, strict=True)
-    return jnp.concatenate(nodes, axis=-1), jnp.concatenate(weights, axis=-1)
+    half = 0.5 * jnp.maximum(high - low, 0)
+    flat = (*x.shape[:-1], 2 * _ORDER)
+    return (low + half * (1 + unit)).reshape(flat), (half * unit_weights).reshape(flat)
 
 
 def _fall(start, reach):

@@ -10,11 +10,16 @@ from numpy.typing import ArrayLike
 
 from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
-from gaussianization.gauss_keras.bijectors.base import Bijector, check_built
+from gaussianization.gauss_keras.bijectors.base import (
+    Bijector,
+    check_built,
+    check_finite,
+    check_seed,
+)
 from gaussianization.gauss_keras.bijectors.conditioners import set_constant_output
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow
-from gaussianization.gauss_keras.bijectors.likelihood_model import check_finite
+from gaussianization.gauss_keras.bijectors.inputs import as_pair
 from gaussianization.gauss_keras.bijectors.marginal import MixtureCDFGaussianization
 from gaussianization.gauss_keras.bijectors.mixture_coupling import MixtureCDFCoupling
 from gaussianization.gauss_keras.bijectors.rotation import FixedOrtho, Householder
@@ -27,6 +32,8 @@ from gaussianization.marginals import GAIN, base_mixture, fit_mixtures
 _ROWS_AT_ONCE = 32768
 # Share of its bound that an affine coupling's log-scale may take up.
 _ROOM = 0.95
+# Least standard deviation of a column, in units of the precision's epsilon.
+_LEAST_DEVIATION = 100.0
 
 
 class _Options(NamedTuple):
@@ -53,8 +60,8 @@ def initialize_flow_from_ig(
 
     Args:
         flow: A built flow, trained or not.
-        x: Data, shape (n, d). Spline and affine couplings, which act within bounds, want them
-            standardised.
+        x: Data, shape (n, d), or a pair of them and the condition. Spline and affine couplings,
+            which act within bounds, want them standardised.
         condition: Conditions of the rows, shape (n, c), for a conditional flow.
         rotation: What becomes of the rotations: ``"keep"``, ``"pca"``, ``"random"`` or
             ``"search"``, the one of many that makes the columns least normal.
@@ -65,8 +72,9 @@ def initialize_flow_from_ig(
 
     Raises:
         ValueError: If the flow is not built, the data do not fit it, are not finite, have a
-            constant column or fewer rows than a layer has components; or if a coupling's
-            conditioner cannot be made constant. The flow is then as it was.
+            constant column, one too narrow for the flow's precision or fewer rows than a layer
+            has components; if layers share weights, or a coupling's conditioner cannot be made
+            constant. The flow is then as it was.
 
     References:
         Laparra, Camps-Valls & Malo (2011), *Iterative Gaussianization: from ICA to Random
@@ -84,6 +92,9 @@ def initialize_flow_from_ig(
     """
     check_built(flow)
     check_rotation(rotation, "keep")
+    random_state = check_seed(random_state)
+    _check_own_weights(flow, rotation)
+    x, condition = as_pair(x, condition)
     state = _checked_table(flow, x)
     conditions = _checked_condition(flow, condition, len(state))
     options = _Options(rotation, np.random.default_rng(random_state))
@@ -177,8 +188,25 @@ def _push(layer: Bijector, x: np.ndarray, condition: np.ndarray | None) -> np.nd
     for start in range(0, len(x), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         own = None if condition is None else condition[rows]
-        parts.append(ops.convert_to_numpy(layer.forward_and_log_det(x[rows], own)[0]))
+        parts.append(ops.convert_to_numpy(layer.forward_unseen(x[rows], own)[0]))
     return np.concatenate(parts)
+
+
+def _check_own_weights(flow: GaussianizationFlow, rotation: str) -> None:
+    """Refuse layers that share weights: what one is set to, the next would undo."""
+    owners: dict[int, int] = {}
+    layers = flow.bijector_layers
+    for index, layer in enumerate(layers):
+        if rotation == "keep" and isinstance(layer, (Householder, FixedOrtho)):
+            continue
+        others = [owners.setdefault(id(weight), index) for weight in layer.weights]
+        other = next((other for other in others if other != index), None)
+        if other is not None:
+            raise ValueError(
+                "Expected layers with weights of their own: what one is set to, the next would "
+                f"undo. Received: layers {other} and {index} share weights "
+                f"('{layers[other].name}' and '{layer.name}')"
+            )
 
 
 def _checked_table(flow: GaussianizationFlow, x: Any) -> np.ndarray:
@@ -197,6 +225,16 @@ def _checked_table(flow: GaussianizationFlow, x: Any) -> np.ndarray:
         raise ValueError(
             "Expected columns that vary, so that a density exists. "
             f"Received: x[:, {constant[0]}]={table[0, constant[0]]} in every row"
+        )
+    deviations = table.astype(np.float64).std(0)
+    least = _LEAST_DEVIATION * np.finfo(table.dtype).eps
+    narrow = np.flatnonzero(deviations < least)
+    if narrow.size:
+        raise ValueError(
+            f"Expected columns with standard deviations of at least {least:.0e}: parameters are "
+            f"deviations from a base mixture near N(0, 1), of whose rounding errors in "
+            f"{table.dtype} less would remain. Standardise the data. "
+            f"Received: x[:, {narrow[0]}].std()={deviations[narrow[0]]:.3g}"
         )
     most = max(getattr(layer, "num_components", 1) for layer in flow.bijector_layers)
     if len(table) < most:

@@ -3,7 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from gaussianization.gauss_keras.numerics.tracing import concrete
 
 
 class Bijector(keras.layers.Layer):
@@ -77,9 +80,9 @@ class Bijector(keras.layers.Layer):
             z, shape (batch, d), and log|det ∂z/∂x| in nats, shape (batch,).
 
         Raises:
-            ValueError: If the layer is not built or a shape does not fit.
+            ValueError: If the layer is not built, a shape does not fit or a value is not finite.
         """
-        return self._forward(*self._checked(x, condition))
+        return self.forward_unseen(*self._seen(x, condition, "x"))
 
     def inverse_and_log_det(self, z: Any, condition: Any = None) -> tuple[Any, Any]:
         """Map latents to data.
@@ -92,12 +95,24 @@ class Bijector(keras.layers.Layer):
             x, shape (batch, d), and log|det ∂x/∂z| in nats, shape (batch,).
 
         Raises:
-            ValueError: If the layer is not built or a shape does not fit.
+            ValueError: If the layer is not built, a shape does not fit or a value is not finite.
         """
-        return self._inverse(*self._checked(z, condition))
+        return self.inverse_unseen(*self._seen(z, condition, "z"))
 
     def inverse(self, z: Any, condition: Any = None) -> Any:
         """The data x, shape (batch, d), whose latents are z; see `inverse_and_log_det`."""
+        return self.invert_unseen(*self._seen(z, condition, "z"))
+
+    def forward_unseen(self, x: Any, condition: Any = None) -> tuple[Any, Any]:
+        """`forward_and_log_det` of values that nobody looks at: a flow looks at its own door."""
+        return self._forward(*self._checked(x, condition))
+
+    def inverse_unseen(self, z: Any, condition: Any = None) -> tuple[Any, Any]:
+        """`inverse_and_log_det` of values that nobody looks at."""
+        return self._inverse(*self._checked(z, condition))
+
+    def invert_unseen(self, z: Any, condition: Any = None) -> Any:
+        """`inverse` of values that nobody looks at."""
         return self._invert(*self._checked(z, condition))
 
     def _forward(self, x: Any, condition: Any) -> tuple[Any, Any]:
@@ -119,6 +134,14 @@ class Bijector(keras.layers.Layer):
         if self.built:
             check_width(inputs, self.input_dim, "inputs", self.name)
         return keras.KerasTensor(inputs.shape, dtype=self.state_dtype)
+
+    def _seen(self, x: Any, condition: Any, name: str) -> tuple[Any, Any]:
+        x = as_state(x, self.state_dtype)
+        check_finite(x, name)
+        if condition is not None and self.condition_dim is not None:
+            condition = as_state(condition, self.state_dtype)
+            check_finite(condition, "condition")
+        return x, condition
 
     def _checked(self, x: Any, condition: Any) -> tuple[Any, Any]:
         check_built(self)
@@ -170,6 +193,18 @@ def check_width(x: Any, width: int | None, name: str, owner: str) -> None:
         )
 
 
+def check_finite(x: Any, name: str) -> None:
+    """Refuse NaN and infinite values, by their place, where there are values to look at."""
+    values = None if x is None else concrete(x)
+    if values is None or values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    place = ", ".join(str(index) for index in np.argwhere(~np.isfinite(values))[0])
+    raise ValueError(
+        f"Expected finite numbers in {name}. "
+        f"Received: {name}[{place}]={values[~np.isfinite(values)][0]}"
+    )
+
+
 def check_count(value: Any, name: str, least: int = 1) -> int:
     """A whole number of at least so many, as an int."""
     try:
@@ -180,4 +215,24 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
         raise ValueError(
             f"Expected {name} to be a whole number of at least {least}. Received: {name}={value}"
         )
+    return whole
+
+
+def check_widths(values: Any) -> tuple[int, ...]:
+    """Widths of hidden layers, as a tuple of ints."""
+    if not isinstance(values, (tuple, list, np.ndarray)):
+        raise ValueError(
+            "Expected hidden to be a sequence of widths, one a hidden layer. "
+            f"Received: hidden={values}"
+        )
+    return tuple(check_count(width, "hidden") for width in values)
+
+
+def check_seed(seed: Any) -> Any:
+    """A seed as Keras takes it: a whole number of 32 bits, a generator or nothing."""
+    if seed is None or isinstance(seed, keras.random.SeedGenerator):
+        return seed
+    whole = check_count(seed, "seed", least=0)
+    if whole >= 2**32:
+        raise ValueError(f"Expected a seed below 2**32. Received: seed={seed}")
     return whole

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import check_count
+from gaussianization.gauss_keras.bijectors.base import check_count, check_widths
 from gaussianization.gauss_keras.bijectors.networks import (
     ExactDense,
     FirstKernel,
@@ -205,7 +205,7 @@ def _head(layers: list[Any]) -> tuple[Any, Any]:
 
 
 def _hidden(widths: Sequence[int], **kwargs: Any) -> list[keras.layers.Layer]:
-    widths = [check_count(width, "hidden") for width in widths]
+    widths = check_widths(widths)
     if not widths:
         raise ValueError(f"Expected at least one hidden layer. Received: hidden={widths}")
     first = ExactDense(

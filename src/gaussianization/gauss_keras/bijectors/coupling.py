@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import Bijector, check_count
+from gaussianization.gauss_keras.bijectors.base import Bijector, check_count, check_widths
 from gaussianization.gauss_keras.bijectors.conditioners import make_mlp_network
 
 
@@ -80,7 +80,7 @@ class CouplingBijector(Bijector):
                 "Expected the conditioner to be a Keras layer or model. "
                 f"Received: conditioner={conditioner}"
             )
-        self.hidden = tuple(check_count(width, "hidden") for width in hidden)
+        self.hidden = check_widths(hidden)
         self._given_conditioner = conditioner is not None
         self.conditioner: Any = conditioner
 
@@ -211,6 +211,22 @@ class CouplingBijector(Bijector):
         if isinstance(config.get("conditioner"), dict):
             config["conditioner"] = keras.saving.deserialize_keras_object(config["conditioner"])
         return cls(**config)
+
+
+def shared_conditioners(layers: Sequence[Bijector]) -> list[list[int]]:
+    """Which layers use an earlier one's conditioner, as pairs of places: theirs, the earlier.
+
+    A configuration holds each layer by itself; this is what it would lose.
+    """
+    first: dict[int, int] = {}
+    pairs = []
+    for index, layer in enumerate(layers):
+        conditioner = getattr(layer, "conditioner", None)
+        if conditioner is not None:
+            earlier = first.setdefault(id(conditioner), index)
+            if layers[earlier] is not layer:
+                pairs.append([index, earlier])
+    return pairs
 
 
 def _columns(x: Any, indices: np.ndarray) -> Any:

@@ -11,13 +11,13 @@ from gaussianization.gauss_keras.bijectors.base import (
     as_state,
     check_built,
     check_count,
+    check_finite,
+    check_seed,
     check_width,
 )
-from gaussianization.gauss_keras.bijectors.likelihood_model import (
-    LikelihoodModel,
-    as_pair,
-    check_finite,
-)
+from gaussianization.gauss_keras.bijectors.coupling import shared_conditioners
+from gaussianization.gauss_keras.bijectors.inputs import as_pair
+from gaussianization.gauss_keras.bijectors.likelihood_model import LikelihoodModel
 from gaussianization.gauss_keras.bijectors.program import Programs
 from gaussianization.gauss_keras.losses import base_nll_loss
 from gaussianization.gauss_keras.registration import REGISTER
@@ -76,7 +76,6 @@ class GaussianizationFlow(LikelihoodModel):
             )
         self.condition_dim = widths.pop() if widths else None
         self.bijector_layers = bijectors
-        self.input_dim = None
         self._programs = Programs(self)
         if input_dim is not None:
             self.build((None, check_count(input_dim, "input_dim")))
@@ -113,7 +112,8 @@ class GaussianizationFlow(LikelihoodModel):
         """
         x, condition = as_pair(inputs, condition)
         x, condition = self._checked(x, condition, finite=not training)
-        z, log_det = self._forward(x, condition)
+        inputs = (x,) if condition is None else (x, condition)
+        z, log_det = self._programs.in_call(self._forward, *inputs, training=training)
         self.record_log_det(log_det)
         return z
 
@@ -158,11 +158,11 @@ class GaussianizationFlow(LikelihoodModel):
         Raises:
             ValueError: If the flow is not built, a shape does not fit or a value is not finite.
         """
-        return self._run(self._inverse, z, condition)
+        return self._run(self._inverse, z, condition, name="z")
 
     def invert(self, z: Any, condition: Any = None) -> Any:
         """The data x, shape (batch, d), whose latents are z; see `inverse_and_log_det`."""
-        return self._run(self._invert, z, condition)
+        return self._run(self._invert, z, condition, name="z")
 
     def forward_with_intermediates(self, x: Any, condition: Any = None) -> list[Any]:
         """Every state on the way from x to z.
@@ -205,8 +205,8 @@ class GaussianizationFlow(LikelihoodModel):
             x, shape (num_samples, d).
 
         Raises:
-            ValueError: If the flow is not built, num_samples is below 1 or the condition does
-                not fit.
+            ValueError: If the flow is not built, num_samples is below 1, or the seed or the
+                condition does not fit.
         """
         check_built(self)
         num_samples = check_count(num_samples, "num_samples")
@@ -219,6 +219,7 @@ class GaussianizationFlow(LikelihoodModel):
                     f"Expected a condition of {num_samples} rows, one a draw, or of shape "
                     f"({self.condition_dim},). Received: condition.shape={tuple(condition.shape)}"
                 )
+        seed = check_seed(seed)
         z = keras.random.normal((num_samples, self.input_dim), seed=seed, dtype=self.state_dtype)
         return self.invert(z, condition)
 
@@ -227,6 +228,7 @@ class GaussianizationFlow(LikelihoodModel):
         return {
             **super().get_config(),
             "bijectors": [keras.saving.serialize_keras_object(b) for b in self.bijector_layers],
+            "shared_conditioners": shared_conditioners(self.bijector_layers),
             "input_dim": self.input_dim,
         }
 
@@ -234,46 +236,57 @@ class GaussianizationFlow(LikelihoodModel):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """The flow of a configuration."""
         config = dict(config)
-        bijectors = [
-            keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
-            for layer in config.pop("bijectors")
-        ]
+        earlier = dict(config.pop("shared_conditioners", []))
+        bijectors: list[Any] = []
+        for index, layer in enumerate(config.pop("bijectors")):
+            if index in earlier:
+                own = {**layer["config"], "conditioner": bijectors[earlier[index]].conditioner}
+                layer = {**layer, "config": own}
+            bijectors.append(
+                keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
+            )
         return cls(bijectors, **config)
 
-    def _run(self, method: Callable[..., Any], x: Any, condition: Any) -> Any:
-        x, condition = self._checked(*as_pair(x, condition))
+    def _run(self, method: Callable[..., Any], x: Any, condition: Any, name: str = "x") -> Any:
+        x, condition = self._checked(*as_pair(x, condition), name=name)
+        if x.shape[0] == 0:
+            raise ValueError(
+                f"Expected at least one row in {name}. Received: {name}.shape={tuple(x.shape)}"
+            )
         inputs = (x,) if condition is None else (x, condition)
         return self._programs.run(method, *inputs)
 
     def _forward(self, x: Any, condition: Any = None) -> tuple[Any, Any]:
         total = None
         for layer in self.bijector_layers:
-            x, log_det = layer.forward_and_log_det(x, condition)
+            x, log_det = layer.forward_unseen(x, condition)
             total = log_det if total is None else total + log_det
         return x, total
 
     def _inverse(self, x: Any, condition: Any = None) -> tuple[Any, Any]:
         total = None
         for layer in reversed(self.bijector_layers):
-            x, log_det = layer.inverse_and_log_det(x, condition)
+            x, log_det = layer.inverse_unseen(x, condition)
             total = log_det if total is None else total + log_det
         return x, total
 
     def _invert(self, x: Any, condition: Any = None) -> Any:
         for layer in reversed(self.bijector_layers):
-            x = layer.inverse(x, condition)
+            x = layer.invert_unseen(x, condition)
         return x
 
     def _states(self, x: Any, condition: Any = None) -> list[Any]:
         states = [x]
         for layer in self.bijector_layers:
-            states.append(layer.forward_and_log_det(states[-1], condition)[0])
+            states.append(layer.forward_unseen(states[-1], condition)[0])
         return states
 
-    def _checked(self, x: Any, condition: Any, *, finite: bool = True) -> tuple[Any, Any]:
+    def _checked(
+        self, x: Any, condition: Any, *, name: str = "x", finite: bool = True
+    ) -> tuple[Any, Any]:
         check_built(self)
         x = as_state(x, self.state_dtype)
-        check_width(x, self.input_dim, "x", self.name)
+        check_width(x, self.input_dim, name, self.name)
         if (condition is None) != (self.condition_dim is None):
             wanted = (
                 "no condition"
@@ -286,6 +299,6 @@ class GaussianizationFlow(LikelihoodModel):
             condition = as_state(condition, self.state_dtype)
             check_width(condition, self.condition_dim, "condition", self.name)
         if finite:
-            check_finite(x, "x")
+            check_finite(x, name)
             check_finite(condition, "condition")
         return x, condition

@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from gaussianization.gauss_keras.bijectors.finite_training import FiniteTraining
+from gaussianization.gauss_keras.bijectors.inputs import (
+    as_pair,
+    check_arrays,
+    is_array,
+    validation_pair,
+)
 from gaussianization.gauss_keras.losses import base_nll_loss
-from gaussianization.gauss_keras.numerics.tracing import concrete
 
 
 class LikelihoodModel(keras.Model):
@@ -27,6 +32,9 @@ class LikelihoodModel(keras.Model):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self._log_dets = _Ledger()
+        self._comparing: list[str] = []
+        self.input_dim: int | None = None
+        self.condition_dim: int | None = None
 
     def record_log_det(self, log_det: Any) -> None:
         """Hand a forward pass's log-determinants, shape (batch,), to the loss of this step."""
@@ -46,6 +54,11 @@ class LikelihoodModel(keras.Model):
             **kwargs: As there.
         """
         loss = base_nll_loss if loss is None else loss
+        names = ("metrics", "weighted_metrics")
+        # What only targets give a meaning to; a function of (y_true, z) may well ignore them.
+        self._comparing = [name for name in names if kwargs.get(name)]
+        if isinstance(loss, (str, keras.losses.Loss)):
+            self._comparing.append("loss")
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -59,6 +72,7 @@ class LikelihoodModel(keras.Model):
 
         Args:
             x: Data, shape (n, d), or a pair of it and the condition; or a data set of batches.
+                ``validation_data`` is of the same form.
             y: Not used by a flow, but handed to the loss.
             *args: As there.
             **kwargs: As there.
@@ -67,18 +81,56 @@ class LikelihoodModel(keras.Model):
             Keras's `History`, its losses negative log-likelihoods in nats.
 
         Raises:
-            ValueError: If arrays hold a value that is not finite.
+            ValueError: If arrays are empty, of another width or hold a value that is not finite;
+                if the loss becomes NaN or infinite, after the weights of the epoch before were
+                put back; if a loss or metric needs targets and there are none.
         """
+        self._check_arrays(x, y)
+        if kwargs.get("validation_data") is not None:
+            data = validation_pair(kwargs["validation_data"], self.condition_dim)
+            kwargs["validation_data"] = data
+            if isinstance(data, (tuple, list)) and len(data) > 0:
+                check_arrays(data[0], self.input_dim, self.condition_dim)
+        kwargs["callbacks"] = _with_guard(kwargs.get("callbacks"))
         return super().fit(x, _targets(x, y, kwargs), *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate, as `keras.Model.evaluate` does, without targets; see `fit`."""
+        self._check_arrays(x, y)
         return super().evaluate(x, _targets(x, y, kwargs), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The latents of data, as `keras.Model.predict` returns them."""
-        _check_arrays_finite(x)
+        check_arrays(x, self.input_dim, self.condition_dim)
         return super().predict(x, *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """One step on one batch, as `keras.Model.train_on_batch` does it; see `fit`."""
+        check_arrays(x, self.input_dim, self.condition_dim)
+        return super().train_on_batch(x, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate one batch, as `keras.Model.test_on_batch` does; see `fit`."""
+        check_arrays(x, self.input_dim, self.condition_dim)
+        return super().test_on_batch(x, *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The latents of one batch, as `keras.Model.predict_on_batch` returns them."""
+        check_arrays(x, self.input_dim, self.condition_dim)
+        return super().predict_on_batch(x)
+
+    def _check_arrays(self, x: Any, y: Any) -> None:
+        check_arrays(x, self.input_dim, self.condition_dim)
+        if is_array(as_pair(x, None)[0]):
+            self._check_targets(y)
+
+    def _check_targets(self, y: Any) -> None:
+        if y is None and self._comparing:
+            raise ValueError(
+                "Expected targets, which a loss by name and metrics compare latents with: give "
+                "them as fit(x, y), or leave out what needs them. "
+                f"Received: y=None with {', '.join(self._comparing)} compiled"
+            )
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """One step of training, in which the log-determinant joins the loss."""
@@ -102,11 +154,27 @@ class LikelihoodModel(keras.Model):
         log_det = self._log_dets.take()
         if log_det is None:
             _, log_det = self.forward_and_log_det(*as_pair(x, None))
+        self._check_targets(y)
         y = y_pred if y is None else y
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if sample_weight is not None:
             log_det = log_det * ops.cast(ops.reshape(sample_weight, (-1,)), log_det.dtype)
         return loss - ops.mean(log_det)
+
+
+def _targets(x: Any, y: Any, options: dict[str, Any]) -> Any:
+    """Stand-ins for targets where rows have weights: Keras drops the weights of rows without."""
+    if y is not None or options.get("sample_weight") is None:
+        return y
+    return as_pair(x, None)[0]
+
+
+def _with_guard(callbacks: Any) -> Any:
+    """The callbacks, and before them the one that keeps a lost loss from taking the weights."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    given = [] if callbacks is None else callbacks
+    return [FiniteTraining(), *(given if isinstance(given, (tuple, list)) else [given])]
 
 
 class _Ledger:
@@ -134,39 +202,3 @@ class _Ledger:
         """The log-determinant of this step's forward pass, if there was one."""
         log_det, self._log_det = self._log_det, None
         return log_det
-
-
-def check_finite(x: Any, name: str) -> None:
-    """Refuse NaN and infinite values, by row and column, where there are values to look at."""
-    values = None if x is None else concrete(x)
-    if values is None or values.dtype.kind != "f" or np.isfinite(values).all():
-        return
-    row, column = np.argwhere(~np.isfinite(values))[0][:2]
-    raise ValueError(
-        f"Expected finite numbers in {name}. "
-        f"Received: {name}[{row}, {column}]={values[row, column]}"
-    )
-
-
-def _check_arrays_finite(x: Any) -> None:
-    parts = x if isinstance(x, (tuple, list)) else [x]
-    for name, part in zip(("x", "condition"), parts, strict=False):
-        if hasattr(part, "__array__") and len(getattr(part, "shape", ())) == 2:
-            check_finite(np.asarray(part), name)
-
-
-def _targets(x: Any, y: Any, options: dict[str, Any]) -> Any:
-    """The targets of arrays that are found finite; Keras drops the weights of rows without any."""
-    _check_arrays_finite(x)
-    if y is not None or options.get("sample_weight") is None:
-        return y
-    return x[0] if isinstance(x, (tuple, list)) else x
-
-
-def as_pair(inputs: Any, condition: Any) -> tuple[Any, Any]:
-    """Data and condition, however they came."""
-    if isinstance(inputs, (tuple, list)) and len(inputs) == 2 and hasattr(inputs[0], "shape"):
-        return inputs[0], inputs[1]
-    if isinstance(inputs, (tuple, list)) and len(inputs) == 1 and hasattr(inputs[0], "shape"):
-        return inputs[0], condition
-    return inputs, condition

@@ -19,6 +19,23 @@ class Programs:
     def __init__(self, flow: keras.Model):
         self._flow = flow
         self._programs: dict[str, keras.Model] = {}
+        self._call = _Call(flow.dtype_policy)
+
+    def in_call(
+        self, method: Callable[..., Any], *inputs: Any, training: bool | None = None
+    ) -> Any:
+        """Call a method of the flow so that what it calls knows whether this is training.
+
+        Args:
+            method: Bound method of the flow.
+            *inputs: Tensors, its arguments.
+            training: As of any Keras model.
+
+        Returns:
+            What it returns.
+        """
+        self._call.function = method
+        return self._call(*inputs, training=training)
 
     def run(self, method: Callable[..., Any], *inputs: Any) -> Any:
         """Call a method of the flow on tensors, compiled where that pays.
@@ -41,6 +58,22 @@ class Programs:
             self._programs[name] = _Program(self._flow, name)
         outputs = self._programs[name].predict_on_batch(tuple(inputs))
         return keras.tree.map_structure(ops.convert_to_tensor, outputs)
+
+
+class _Call(keras.layers.Layer):
+    """A layer's call around a function.
+
+    Keras tells what is called inside a layer's call, dropout in a conditioner say, whether it is
+    training. On JAX it calls a model's own `call` without the frame that would do so.
+    """
+
+    def __init__(self, dtype: Any):
+        super().__init__(autocast=False, dtype=dtype)
+        self.built = True
+        self.function: Callable[..., Any] = tuple
+
+    def call(self, *inputs: Any, training: bool | None = None) -> Any:
+        return self.function(*inputs)
 
 
 class _Program(keras.Model):

@@ -73,13 +73,12 @@ def evaluate(
     reach = _TAIL_REACH[dtype_of(x)]
     reduced = reach * ops.hard_tanh(u * (SQRT_HALF / reach))
     half_weights = 0.5 * weights
-    # F(x) − ½, which keeps its digits where it vanishes.
-    centre = ops.sum(half_weights * ops.erf(reduced), axis=0)
     sided = half_weights * side
     above = ops.sum(half_weights - sided, axis=0)  # weight of the components right of x
     below = ops.sum(half_weights + sided, axis=0)
     tails = half_weights * ops.erfc(ops.abs(reduced))
     signed = ops.sum(side * tails, axis=0)
+    centre = 0.5 * (below - above) - signed  # F(x) − ½
     # Of a component beyond x at least half the weight remains: nothing cancels. If there is
     # none, its weight is exactly 0 and only the tails are left.
     beyond = ops.where(centre > 0, above + signed, below - signed)
