@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 
 class FiniteTraining(keras.callbacks.Callback):
@@ -45,7 +46,8 @@ class FiniteTraining(keras.callbacks.Callback):
 
     def _keep(self) -> None:
         # A model that is built by its first batch has nothing to keep before it.
-        self._kept = [np.array(v) for v in self._variables()] if self.model.built else None
+        values = [ops.convert_to_numpy(variable) for variable in self._variables()]
+        self._kept = [np.array(value) for value in values] if self.model.built else None
 
     def _variables(self) -> list[Any]:
         optimizer = getattr(self.model, "optimizer", None)

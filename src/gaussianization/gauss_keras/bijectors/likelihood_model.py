@@ -119,6 +119,11 @@ class LikelihoodModel(keras.Model):
         check_arrays(x, self.input_dim, self.condition_dim)
         return super().predict_on_batch(x)
 
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The metrics of a batch, as `keras.Model.compute_metrics` returns them."""
+        self._check_targets(y)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
     def _check_arrays(self, x: Any, y: Any) -> None:
         check_arrays(x, self.input_dim, self.condition_dim)
         if is_array(as_pair(x, None)[0]):
