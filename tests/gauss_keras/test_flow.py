@@ -320,7 +320,8 @@ def test_a_value_that_is_not_finite_is_named(method, bad):
     flow.compile("adam")
     x = rows()
     x[3, 1] = bad
-    with pytest.raises(ValueError, match=rf"finite.* Received: x\[3, 1\]={bad}"):
+    name = "z" if method == "invert" else "x"
+    with pytest.raises(ValueError, match=rf"finite.* Received: {name}\[3, 1\]={bad}"):
         getattr(flow, method)(x)
 
 
@@ -347,7 +348,7 @@ def test_another_width_is_refused(method):
 def test_another_width_is_refused_in_training():
     flow = small_flow()
     flow.compile("adam")
-    with pytest.raises(ValueError, match=r"\(batch, 2\).* Received: .*shape="):
+    with pytest.raises(ValueError, match=r"\(n, 2\).* Received: x.shape="):
         flow.fit(rows(n_dims=3), verbose=0)
 
 

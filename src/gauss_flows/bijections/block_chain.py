@@ -116,7 +116,8 @@ def _run(stacked: Chain, x: ArrayLike, condition: ArrayLike | None, *, inverse: 
         block = eqx.combine(block_arrays, static)
         method = block.inverse_and_log_det if inverse else block.transform_and_log_det
         value, change = method(value, condition)
-        return (value, log_det + change), None
+        # In 64-bit mode flowjax sums a chain's log-determinants in float64, whatever their own.
+        return (value, (log_det + change).astype(log_det.dtype)), None
 
     x = jnp.asarray(x)
     start = (x, jnp.zeros((), x.dtype))
