@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import paramax
 import paramax.utils as paramax_utils
 
-import gauss_flows.bijections
 from gauss_flows.serialization.errors import FlowFileError
 
 _Class = TypeVar("_Class", bound=type)
 _Function = TypeVar("_Function", bound=Callable)
 
+# The rooms whose layers and conditioners flows are made of; imported when a file is at hand.
+_ROOMS = ("gauss_flows.bijections", "gauss_flows.affine")
 _FLOWJAX_BIJECTIONS = (
     "AdditiveCondition Affine Chain Concatenate Coupling DiscreteCosine EmbedCondition Exp Flip "
     "Householder Identity Indexed Invert LeakyTanh Loc Permute Planar Power "
@@ -176,16 +177,16 @@ def _library_classes() -> dict[str, type]:
         "equinox.if_array": eqx.if_array,  # flowjax's Vmap holds one
     }
     # By the room's name and not the file's, so that files of the room may be moved.
-    room = gauss_flows.bijections
-    for info in pkgutil.iter_modules(room.__path__):
-        module = importlib.import_module(f"{room.__name__}.{info.name}")
-        classes |= {
-            f"{room.__name__}.{name}": value
-            for name, value in vars(module).items()
-            if isinstance(value, type)
-            and issubclass(value, eqx.Module)
-            and value.__module__ == module.__name__
-        }
+    for room in map(importlib.import_module, _ROOMS):
+        for info in pkgutil.iter_modules(room.__path__):
+            module = importlib.import_module(f"{room.__name__}.{info.name}")
+            classes |= {
+                f"{room.__name__}.{name}": value
+                for name, value in vars(module).items()
+                if isinstance(value, type)
+                and issubclass(value, eqx.Module)
+                and value.__module__ == module.__name__
+            }
     return classes
 
 

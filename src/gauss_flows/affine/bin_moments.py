@@ -1,0 +1,105 @@
+"""Conditional moments by bins of one passive coordinate."""
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.special import digamma
+
+from gauss_flows.affine.moment_functions import PiecewiseMoments, RowMoments
+from gauss_flows.affine.penalized import VARIANCE_FLOOR
+from gauss_flows.affine.spline_moments import ends
+
+N_BINS = 32
+_LEAST_IN_BIN = 2
+_ROWS_PER_BIN = 24
+_MOST_BINS = 128
+_FEWEST_BINS = 3
+
+
+def equal_width_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowMoments]:
+    """Mean and variance of the rows in each of 32 bins of equal width, as the paper has them.
+
+    A bin with a single row takes the variance of all; one without rows the moments of all.
+
+    Args:
+        p: Passive coordinate, shape (n, 1).
+        a: Active coordinates, shape (n, d_active).
+
+    Returns:
+        The moments as functions, and at the rows.
+
+    References:
+        Draxler, Schwarz, Schnörr and Köthe, *Characterizing the Role of a Single Coupling Layer in
+        Affine Normalizing Flows* (2020), Example 4.
+    """
+    p = p[:, 0]
+    low, high = float(p.min()), float(p.max())
+    if high == low:
+        low, high = ends(p)
+    breaks = np.linspace(low, high, N_BINS + 1)
+    place = np.clip(((p - low) / (high - low) * N_BINS).astype(int), 0, N_BINS - 1)
+    count = np.bincount(place, minlength=N_BINS)
+    values = np.empty((3, a.shape[1], N_BINS))
+    for index, column in enumerate(a.T):
+        total = column.var()
+        safe = np.maximum(count, 1)
+        mean = np.bincount(place, column, N_BINS) / safe
+        square = np.bincount(place, (column - mean[place]) ** 2, N_BINS) / safe
+        floor = VARIANCE_FLOOR * (total if total > 0 else 1.0)
+        variance = np.maximum(np.where(count >= _LEAST_IN_BIN, square, total), floor)
+        values[0, index] = np.where(count > 0, mean, column.mean())
+        values[1, index] = np.log(variance)
+        values[2, index] = np.log(variance * (1.0 + 1.0 / safe))
+    coefficients = np.zeros((*values.shape, 4))
+    coefficients[..., 0] = values
+    moments = PiecewiseMoments(jnp.asarray(breaks, float), jnp.asarray(coefficients, float))
+    return moments, RowMoments(values[0][:, place].T, values[1][:, place].T)
+
+
+def local_linear_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowMoments]:
+    r"""Straight lines through equal counts of rows, joined by monotone cubics at their centres.
+
+    Of k degrees of freedom in a bin,
+    $\operatorname{E} \log(\mathrm{RSS} / k) = \log\sigma^2 + \psi(k/2) - \log(k/2)$, and this
+    is taken off.
+
+    Args:
+        p: Passive coordinate, shape (n, 1).
+        a: Active coordinates, shape (n, d_active).
+
+    Returns:
+        The moments as functions, and at the rows.
+    """
+    order = np.argsort(p[:, 0], kind="stable")
+    n_bins = int(np.clip(len(p) // _ROWS_PER_BIN, _FEWEST_BINS, _MOST_BINS))
+    centres, values = [], []
+    for rows in np.array_split(order, n_bins):
+        x = p[rows, 0]
+        centre = float(np.median(x))
+        away = x - x.mean()
+        spread = float(away @ away)
+        slope = away @ a[rows] / spread if spread > 0 else np.zeros(a.shape[1])
+        mean = a[rows].mean(0)
+        free = len(rows) - (2 if spread > 0 else 1)
+        residual = a[rows] - mean - away[:, None] * slope
+        total = a.var(0)
+        floor = VARIANCE_FLOOR * np.where(total > 0, total, 1.0)
+        variance = np.maximum((residual**2).sum(0) / free, floor)
+        debiased = np.log(variance) + np.log(free / 2.0) - digamma(free / 2.0)
+        # Of the line at its centre and of the variance itself, see `MomentFit.at`.
+        predictive = np.log(variance * (1.0 + 1.0 / len(rows)) * free / max(free - 2.0, 1.0))
+        centres.append(centre)
+        values.append(np.stack([mean + (centre - x.mean()) * slope, debiased, predictive]))
+    places, first = np.unique(np.array(centres), return_index=True)
+    table = np.stack(values, axis=-1)[..., first]
+    if len(places) < 2:
+        low, high = ends(p[:, 0])
+        places, table = np.array([low, high]), np.repeat(table, 2, axis=-1)
+    spline = PchipInterpolator(places, table, axis=-1)
+    widths = np.diff(places).reshape(-1, 1, 1)
+    powers = np.stack([spline.c[3 - j] * widths**j for j in range(4)], axis=-1)
+    moments = PiecewiseMoments(
+        jnp.asarray(places, float), jnp.asarray(np.moveaxis(powers, 0, 2), float)
+    )
+    at_rows = spline(np.clip(p[:, 0], places[0], places[-1]))
+    return moments, RowMoments(at_rows[0].T, at_rows[1].T)

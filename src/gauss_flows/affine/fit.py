@@ -1,0 +1,230 @@
+"""Fit a flow of affine couplings, layer by layer or all at once."""
+
+from typing import Literal, NamedTuple, get_args, overload
+
+import jax
+from flowjax.distributions import Transformed
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+from paramax import non_trainable
+
+from gauss_flows.affine.gain import check_n_active
+from gauss_flows.affine.moments import MomentMethod
+from gauss_flows.affine.regimes import Plan, Rotations, Training, build
+from gauss_flows.affine.states import States
+from gauss_flows.bijections.actnorm import ActNorm
+from gauss_flows.flows.assemble import flow_from_blocks
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig.checks import as_rows, check_table
+from gauss_flows.rbig.options import check_count
+from gauss_flows.training.split import split_rows
+
+
+class AffineRecord(NamedTuple):
+    """What each layer of an affine flow was expected to bring, and what came of it.
+
+    Args:
+        gains: Estimated Δ of each layer at its rotation before it was set, in nats; empty where
+            all layers are trained together.
+        validation_gains: Mean log-density that each stage gained on the held-out rows, in nats,
+            those left out of the flow included; empty without such rows.
+        stopped: Whether the stopping rule, rather than `n_layers`, ended the fit.
+    """
+
+    gains: tuple[Estimate, ...]
+    validation_gains: tuple[Estimate, ...]
+    stopped: bool
+
+
+@overload
+def fit_affine_flow(
+    x: Float[ArrayLike, "n d"],
+    key: PRNGKeyArray,
+    *,
+    n_layers: int = ...,
+    n_active: int | None = ...,
+    rotations: Rotations = ...,
+    training: Training = ...,
+    step: float = ...,
+    method: MomentMethod = ...,
+    n_candidates: int = ...,
+    nn_width: int = ...,
+    nn_depth: int = ...,
+    learning_rate: float | None = ...,
+    batch_size: int = ...,
+    max_epochs: int | None = ...,
+    val_prop: float = ...,
+    patience: int = ...,
+    standardize: bool = ...,
+    show_progress: bool = ...,
+    return_record: Literal[False] = ...,
+) -> Transformed: ...
+
+
+@overload
+def fit_affine_flow(
+    x: Float[ArrayLike, "n d"],
+    key: PRNGKeyArray,
+    *,
+    n_layers: int = ...,
+    n_active: int | None = ...,
+    rotations: Rotations = ...,
+    training: Training = ...,
+    step: float = ...,
+    method: MomentMethod = ...,
+    n_candidates: int = ...,
+    nn_width: int = ...,
+    nn_depth: int = ...,
+    learning_rate: float | None = ...,
+    batch_size: int = ...,
+    max_epochs: int | None = ...,
+    val_prop: float = ...,
+    patience: int = ...,
+    standardize: bool = ...,
+    show_progress: bool = ...,
+    return_record: Literal[True],
+) -> tuple[Transformed, AffineRecord]: ...
+
+
+def fit_affine_flow(
+    x: Float[ArrayLike, "n d"],
+    key: PRNGKeyArray,
+    *,
+    n_layers: int = 12,
+    n_active: int | None = None,
+    rotations: Rotations = "oas",
+    training: Training = "closed_form",
+    step: float = 1.0,
+    method: MomentMethod = "auto",
+    n_candidates: int = 32,
+    nn_width: int = 64,
+    nn_depth: int = 2,
+    learning_rate: float | None = None,
+    batch_size: int = 512,
+    max_epochs: int | None = None,
+    val_prop: float = 0.1,
+    patience: int = 5,
+    standardize: bool = True,
+    show_progress: bool = True,
+    return_record: bool = False,
+) -> Transformed | tuple[Transformed, AffineRecord]:
+    r"""Fit a flow of rotations and affine couplings (Algorithm 2 and its rivals).
+
+    $$T = T_L \circ \dots \circ T_1, \qquad T_l = \tau_l \circ Q_l, \qquad
+    \tau_l\binom{p}{a} = \binom{p}{(a - m_l(p)) / \sigma_l(p)}.$$
+
+    ``"closed_form"`` sets each layer from the conditional moments of what it receives, without
+    gradients (Lemma 1); ``"layerwise"`` trains each layer's network alone, as Algorithm 2 does;
+    ``"progressive"`` trains all layers again whenever one is added; ``"end_to_end"`` trains all of
+    them at once. The first three stop once the last `patience` layers together gained no more on
+    held-out rows than their standard error, and keep the layers up to the best; without held-out
+    rows, once none of the last `patience` layers promised a Δ above twice its error.
+
+    Optimal rotations do better than random ones on average and with few layers, not always, and
+    training end to end overtakes both when the flow is deep.
+
+    Args:
+        x: Data of shape (n, d), d >= 2; an array or a data frame.
+        key: Random key.
+        n_layers: Most layers.
+        n_active: Active coordinates of each layer; by default ⌈d/2⌉.
+        rotations: ``"oas"``, the optimal affine subspace of each layer's data (see
+            `optimal_affine_subspace`), or ``"random"``. Only random ones exist before training
+            end to end.
+        training: How layers come by their moments.
+        step: Share of the way that each closed-form layer goes, in (0, 1]: less than 1 takes more
+            layers and overfits later.
+        method: How closed-form layers and optimal rotations estimate moments, see
+            `conditional_moments`.
+        n_candidates: Candidate rotations of each layer.
+        nn_width: Width of the networks' hidden layers, where networks are trained.
+        nn_depth: Number of those.
+        learning_rate: Peak of the training's schedule, see `fit_gaussianization_flow`.
+        batch_size: Largest number of rows in a batch.
+        max_epochs: Most epochs of each training.
+        val_prop: Share of the rows held out, which decide when to stop; 0 for none.
+        patience: Layers without a gain after which to stop.
+        standardize: Whether the flow begins by giving every column mean 0 and variance 1.
+        show_progress: Show a progress bar, one step a layer.
+        return_record: Whether to return the record, too.
+
+    Returns:
+        The flow; with `return_record` the pair of flow and `AffineRecord`.
+
+    Raises:
+        ValueError: If the data admit no density or are too few rows for the method, or an option
+            is out of its range.
+
+    Warns:
+        TrainingStoppedWarning: If the fit was interrupted; the flow is what had been found.
+
+    References:
+        Draxler, Schwarz, Schnörr and Köthe, *Characterizing the Role of a Single Coupling Layer in
+        Affine Normalizing Flows* (2020), Algorithm 2 and Section 4.
+
+    Example:
+        >>> import jax.random as jr
+        >>> from gauss_flows.affine import fit_affine_flow
+        >>> from gauss_flows.datasets import UniformSquare
+        >>> square = UniformSquare(3**0.5)
+        >>> flow = fit_affine_flow(
+        ...     square.sample(jr.key(0), 2000), jr.key(1), n_layers=4, show_progress=False
+        ... )
+        >>> fresh = square.sample(jr.key(2), 2000)
+        >>> divergence = -flow.log_prob(fresh).mean() - square.entropy()
+        >>> bool(0 < divergence < 0.2)  # 0.353 before
+        True
+    """
+    table = check_table(x)
+    n_dims = table.shape[1]
+    if n_dims == 1:
+        raise ValueError("Expected at least two columns for a coupling flow; got one.")
+    active = n_dims - n_dims // 2 if n_active is None else n_active
+    check_n_active(active, n_dims)
+    for name, value in (("n_layers", n_layers), ("n_candidates", n_candidates)):
+        check_count(name, value)
+    check_count("patience", patience)
+    if training not in get_args(Training):
+        raise ValueError(f"Expected training to be one of {get_args(Training)}; got {training!r}.")
+    if rotations not in get_args(Rotations):
+        raise ValueError(
+            f"Expected rotations to be one of {get_args(Rotations)}; got {rotations!r}."
+        )
+    if training == "end_to_end" and rotations == "oas":
+        raise ValueError(
+            'Expected rotations="random" for training="end_to_end": the optimal rotation of a '
+            'layer depends on what the layers before it make of the data; got "oas".'
+        )
+    if not 0 < step <= 1:
+        raise ValueError(f"Expected a step in (0, 1]; got {step}.")
+    fitted, held = split_rows(key, len(table), val_prop)
+    plan = Plan(
+        training=training,
+        n_layers=n_layers,
+        n_active=active,
+        rotations=rotations,
+        step=float(step),
+        method=method,
+        n_candidates=n_candidates,
+        networks={"nn_width": nn_width, "nn_depth": nn_depth},
+        training_options={
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "max_epochs": max_epochs,
+            "val_prop": val_prop,
+        },
+        patience=patience,
+        show_progress=show_progress,
+    )
+    scale = ActNorm.from_data(table[fitted]) if standardize else ActNorm(n_dims)
+
+    def start(rows) -> States:
+        return States.of(jax.vmap(scale.transform)(as_rows(table[rows], numbers=rows)))
+
+    growth = build(key, start(fitted), start(held) if len(held) else None, plan)
+    # The rows came on their own scale; the flow's first layer does for others what was done here.
+    first = (non_trainable(scale), *growth.blocks[0][1:])
+    flow = flow_from_blocks([first, *growth.blocks[1:]])
+    if not return_record:
+        return flow
+    record = AffineRecord(tuple(growth.gains), tuple(growth.validation_gains), growth.stopped)
+    return flow, record

@@ -1,0 +1,133 @@
+"""Conditional mean and variance as functions of the passive coordinates."""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+from scipy.interpolate import CubicSpline
+
+
+class ConditionalMoments(eqx.Module):
+    """Mean and variance of active coordinates a given passive ones p, fitted to data.
+
+    Beyond the extreme quantiles of the data's p both are constant. All methods take p of shape
+    (..., d_passive) and return shape (..., d_active).
+    """
+
+    @property
+    @abstractmethod
+    def n_passive(self) -> int:
+        """Number of passive coordinates."""
+
+    @property
+    @abstractmethod
+    def n_active(self) -> int:
+        """Number of active coordinates."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the functions are JAX's, to be compiled and differentiated."""
+        return True
+
+    @abstractmethod
+    def mean(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
+        """E[a | p]."""
+
+    @abstractmethod
+    def log_variance(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
+        """Log Var[a | p], with the bias of its estimate taken off."""
+
+    @abstractmethod
+    def variance(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
+        """Predictive variance: that of a fresh a about the fitted mean, errors of the fit included.
+
+        It is what a layer should divide by: with log_variance alone a flow of such layers is too
+        sure of itself where data are few.
+        """
+
+
+class RowMoments(NamedTuple):
+    """The moments at the rows they were fitted to, cross-fitted where the method is.
+
+    Args:
+        mean: Means, shape (n, d_active).
+        log_variance: Logarithms of the variances, shape (n, d_active).
+        is_cross_fitted: Whether each row's come from fits that have not seen it.
+    """
+
+    mean: Float[np.ndarray, "n d_active"]
+    log_variance: Float[np.ndarray, "n d_active"]
+    is_cross_fitted: bool = False
+
+
+class PiecewiseMoments(ConditionalMoments):
+    """Moments that are piecewise cubic in one passive coordinate.
+
+    Args:
+        breaks: Ends of the K pieces in order, shape (K + 1,); constant beyond the outer ones.
+        coefficients: Of mean, log-variance and log of the predictive variance, in powers of the
+            place in the piece as a share of it, shape (3, d_active, K, 4), lowest power first.
+    """
+
+    breaks: Float[Array, " K+1"]
+    coefficients: Float[Array, "3 d_active K 4"]
+
+    @property
+    def n_passive(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def n_active(self) -> int:
+        """Number of active coordinates."""
+        return self.coefficients.shape[1]
+
+    def mean(self, p: Float[ArrayLike, "... 1"]) -> Float[Array, "... d_active"]:
+        """E[a | p]."""
+        return self._evaluate(0, p)
+
+    def log_variance(self, p: Float[ArrayLike, "... 1"]) -> Float[Array, "... d_active"]:
+        """Log Var[a | p], with the bias of its estimate taken off."""
+        return self._evaluate(1, p)
+
+    def variance(self, p: Float[ArrayLike, "... 1"]) -> Float[Array, "... d_active"]:
+        """Predictive variance."""
+        return jnp.exp(self._evaluate(2, p))
+
+    def _evaluate(self, which: int, p: ArrayLike) -> Array:
+        # The data's own places are not a parameter of the map: fine-tuning moves the values.
+        breaks = jax.lax.stop_gradient(self.breaks)
+        p = jnp.clip(jnp.asarray(p)[..., 0], breaks[0], breaks[-1])
+        last = breaks.size - 2
+        piece = jnp.clip(
+            jnp.searchsorted(breaks, p, side="right", method="compare_all") - 1, 0, last
+        )
+        left, right = breaks[piece], breaks[piece + 1]
+        t = ((p - left) / jnp.where(right > left, right - left, 1.0))[..., None]
+        own = jnp.moveaxis(self.coefficients[which][:, piece], 0, -2)
+        return own[..., 0] + t * (own[..., 1] + t * (own[..., 2] + t * own[..., 3]))
+
+
+def piecewise_from_values(
+    values: Float[np.ndarray, "3 d_active m"], places: Float[np.ndarray, " m"]
+) -> PiecewiseMoments:
+    """A natural cubic spline through values at places, which become the ends of its pieces.
+
+    Args:
+        values: Mean, log-variance and log predictive variance at the places.
+        places: Where, in order.
+
+    Returns:
+        The moments.
+    """
+    spline = CubicSpline(places, values, axis=-1, bc_type="natural")
+    widths = np.diff(places).reshape(-1, 1, 1)
+    # scipy's coefficients: pieces second, the highest power of the distance first.
+    powers = np.stack([spline.c[3 - j] * widths**j for j in range(4)], axis=-1)
+    return PiecewiseMoments(
+        jnp.asarray(places, float), jnp.asarray(np.moveaxis(powers, 0, 2), float)
+    )

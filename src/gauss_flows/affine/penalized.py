@@ -1,0 +1,200 @@
+r"""Penalised fits of a mean and a log-variance, smoothed as much as the data ask for.
+
+Both are $B c$ with a basis B and a penalty $\lambda\, c^\top P c$. One simultaneous
+diagonalisation of $B^\top W B$ and P gives the restricted likelihood for every λ at once.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
+
+# Strengths of the penalty that are tried, relative to where it weighs as much as the data.
+_STRENGTHS = np.geomspace(1e-9, 1e6, 91)
+_RIDGE = 1e-10
+_SCORING_STEPS = 25
+_LONGEST_STEP = 1.5
+_MOST_RATIO = 1e6
+_MEAN_LOG_CHI2 = 1.2703628454614782  # −E log χ²₁
+# Variances below this share of the column's own are not believed.
+VARIANCE_FLOOR = 1e-8
+_MOST_LEVERAGE = 0.95
+
+
+class Smooth(NamedTuple):
+    """A penalised least-squares fit.
+
+    Args:
+        coefficients: Of the basis, shape (K,).
+        covariance: (BᵀWB + λP)⁻¹, shape (K, K): the coefficients' covariance up to the noise.
+    """
+
+    coefficients: np.ndarray
+    covariance: np.ndarray
+
+
+class _Diagonal(NamedTuple):
+    """BᵀWB and P in the basis in which the one is the identity and the other diagonal."""
+
+    basis: np.ndarray  # columns: coefficients of the new basis functions
+    roughness: np.ndarray
+
+
+def _diagonalized(gram: np.ndarray, penalty: np.ndarray) -> _Diagonal:
+    size = np.trace(gram) / len(gram)
+    lower = cholesky(gram + _RIDGE * size * np.eye(len(gram)), lower=True)
+    inner = solve_triangular(lower, solve_triangular(lower, penalty, lower=True).T, lower=True)
+    roughness, turn = eigh(0.5 * (inner + inner.T))
+    basis = solve_triangular(lower, turn, lower=True, trans=1)
+    return _Diagonal(basis, np.maximum(roughness, 0.0))
+
+
+def _smooth(diagonal: _Diagonal, right: np.ndarray, square: float, n_rows: int) -> Smooth:
+    """The fit of largest restricted likelihood; ``right`` is BᵀWy and ``square`` yᵀWy."""
+    rough = diagonal.roughness
+    penalized = rough > 1e-9 * max(rough.max(), 1e-300)
+    n_free = len(rough) - int(penalized.sum())
+    projected = (diagonal.basis.T @ right) ** 2
+    scale = 1.0 / np.median(rough[penalized]) if penalized.any() else 1.0
+    strengths = scale * _STRENGTHS
+    shrink = 1.0 + strengths[:, None] * rough
+    residual = np.maximum(square - (projected / shrink).sum(1), 1e-12 * square + 1e-300)
+    criterion = (n_rows - n_free) * np.log(residual) + np.log(shrink).sum(1)
+    criterion -= np.log(strengths[:, None] * rough[penalized]).sum(1)
+    best = strengths[np.argmin(criterion)]
+    weights = 1.0 / (1.0 + best * rough)
+    covariance = (diagonal.basis * weights) @ diagonal.basis.T
+    return Smooth(covariance @ right, covariance)
+
+
+class MomentFit(NamedTuple):
+    """Mean and log-variance of one column over a basis.
+
+    Args:
+        mean: Coefficients of the mean, shape (K,).
+        mean_covariance: Their covariance, shape (K, K).
+        log_variance: Coefficients of the log-variance, shape (K,).
+        shape: (BᵀB + λP)⁻¹ of the log-variance's fit: half the covariance of its coefficients.
+        offset: Of the column, and its scale: both moments are of (a − offset) / scale.
+        scale: See there.
+    """
+
+    mean: np.ndarray
+    mean_covariance: np.ndarray
+    log_variance: np.ndarray
+    shape: np.ndarray
+    offset: float
+    scale: float
+
+    def at(self, basis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, log-variance without its bias, and log predictive variance at rows of a basis."""
+        spread = leverage(basis, self.shape)
+        variance = np.exp(np.maximum(basis @ self.log_variance, np.log(VARIANCE_FLOOR)))
+        error = leverage(basis, self.mean_covariance)
+        # The logarithm of an estimated variance is too small by half the variance of that
+        # logarithm, which is twice the leverage; an optimal divisor too large by as much again.
+        log_variance = np.log(variance) + np.minimum(spread, 1.0)
+        predictive = np.log(variance * (1.0 + 2.0 * np.minimum(spread, 1.0)) + error)
+        shift = 2.0 * np.log(self.scale)
+        return (
+            self.offset + self.scale * (basis @ self.mean),
+            log_variance + shift,
+            predictive + shift,
+        )
+
+
+def leverage(basis: Any, covariance: np.ndarray) -> np.ndarray:
+    """Diagonal of B C Bᵀ for every row of a dense or sparse basis."""
+    product = basis @ covariance
+    if hasattr(basis, "multiply"):
+        return np.asarray(basis.multiply(product).sum(axis=1)).ravel()
+    return np.einsum("ij,ij->i", product, basis)
+
+
+def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int = 3) -> MomentFit:
+    r"""Alternate between the mean, weighted by the variances, and the variance of what it leaves.
+
+    The log-variance maximises the normal likelihood of the residuals,
+    $-\tfrac12 \sum_i \eta_i + r_i^2 e^{-\eta_i}$, by Fisher scoring: least squares of
+    $\eta_i + r_i^2 e^{-\eta_i} - 1$ with equal weights. Residuals are freed of the mean's
+    leverage first.
+
+    Args:
+        basis: B, shape (n, K), dense or sparse.
+        penalty: P, shape (K, K).
+        a: Values, shape (n,).
+        n_rounds: How often to alternate.
+
+    Returns:
+        The fit.
+    """
+    offset, scale = float(a.mean()), float(a.std())
+    scale = scale if scale > 0 else 1.0
+    y = (a - offset) / scale
+    n_rows = len(y)
+    floor = np.log(VARIANCE_FLOOR)
+    even = _diagonalized(_gram(basis), penalty)
+    eta = np.zeros(n_rows)
+    smooth = spread = None
+    for _ in range(n_rounds):
+        weights = np.exp(-eta)
+        weighted = (
+            basis.multiply(weights[:, None]).tocsr()
+            if hasattr(basis, "multiply")
+            else (basis * weights[:, None])
+        )
+        diagonal = _diagonalized(_dense(basis.T @ weighted), penalty)
+        smooth = _smooth(diagonal, weighted.T @ y, float(y @ (weights * y)), n_rows)
+        taken = np.minimum(weights * leverage(basis, smooth.covariance), _MOST_LEVERAGE)
+        squares = (y - basis @ smooth.coefficients) ** 2 / (1.0 - taken)
+        eta, spread = _log_variance(basis, even, squares, floor)
+    assert smooth is not None
+    assert spread is not None
+    return MomentFit(
+        smooth.coefficients,
+        smooth.covariance,
+        spread.coefficients,
+        spread.covariance,
+        offset,
+        scale,
+    )
+
+
+def _log_variance(basis, even: _Diagonal, squares: np.ndarray, floor: float):
+    """Its values at the rows, and its fit."""
+    n_rows = len(squares)
+    least = np.exp(floor)
+    level = np.log(max(squares.mean(), least))
+
+    def smoothed(working):
+        right, square = basis.T @ (working - level), float(((working - level) ** 2).sum())
+        fit = _smooth(even, right, square, n_rows)
+        return np.maximum(level + basis @ fit.coefficients, floor), fit
+
+    # A start that no single row can spoil: logarithms, freed of their mean for normal residuals.
+    eta, fit = smoothed(np.log(np.maximum(squares, least * 1e-3)) + _MEAN_LOG_CHI2)
+    for _ in range(_SCORING_STEPS):
+        ratio = np.minimum(squares * np.exp(-eta), _MOST_RATIO)
+        target, fit = smoothed(eta + ratio - 1.0)
+        change = np.clip(target - eta, -_LONGEST_STEP, _LONGEST_STEP)
+        eta = np.maximum(eta + change, floor)
+        if np.abs(change).max() < 1e-3:
+            break
+    ones = _constant(basis)
+    return eta, Smooth(fit.coefficients + level * ones, fit.covariance)
+
+
+def _constant(basis) -> np.ndarray:
+    """Coefficients of the function 1."""
+    gram = _gram(basis)
+    gram = gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    total = np.asarray(basis.sum(axis=0)).ravel()
+    return cho_solve(cho_factor(gram), total)
+
+
+def _gram(basis) -> np.ndarray:
+    return _dense(basis.T @ basis)
+
+
+def _dense(matrix) -> np.ndarray:
+    return np.asarray(matrix.todense()) if hasattr(matrix, "todense") else matrix

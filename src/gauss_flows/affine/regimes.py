@@ -1,0 +1,150 @@
+"""How the layers of an affine flow come by their rotations and their moments."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from flowjax.distributions import Transformed
+from jaxtyping import PRNGKeyArray
+
+from gauss_flows.affine.gain import affine_gain
+from gauss_flows.affine.growth import Growth, grow
+from gauss_flows.affine.layer import closed_form_coupling
+from gauss_flows.affine.moments import MomentMethod, conditional_moments
+from gauss_flows.affine.states import Block, States, block_of
+from gauss_flows.affine.subspace import optimal_affine_subspace
+from gauss_flows.bijections.affine_coupling import AffineCoupling
+from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.flows.assemble import flow_from_blocks
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.training import fit_gaussianization_flow
+
+Rotations = Literal["oas", "random"]
+Training = Literal["closed_form", "layerwise", "progressive", "end_to_end"]
+
+# In more than two dimensions a layer's search climbs from one candidate, and not to the very top:
+# the next layer looks again.
+_STARTS, _STEPS = 1, 8
+
+
+class Plan(NamedTuple):
+    """How to build an affine flow; see `fit_affine_flow` for what the parts mean."""
+
+    training: Training
+    n_layers: int
+    n_active: int
+    rotations: Rotations
+    step: float
+    method: MomentMethod
+    n_candidates: int
+    networks: dict[str, Any]  # nn_width, nn_depth
+    training_options: dict[str, Any]
+    patience: int
+    show_progress: bool
+
+
+def build(key: PRNGKeyArray, fitted: States, held: States | None, plan: Plan) -> Growth:
+    """Fit the blocks of a flow to standardised rows.
+
+    Args:
+        key: Random key.
+        fitted: Rows to fit to.
+        held: Rows that decide when to stop, or none.
+        plan: How.
+
+    Returns:
+        The blocks and the record of their gains.
+    """
+    if plan.training == "end_to_end":
+        return _end_to_end(key, fitted, held, plan)
+    closed = plan.training == "closed_form"
+    progressive = plan.training == "progressive"
+
+    def make(layer_key: PRNGKeyArray, states: States) -> tuple[Block, Estimate]:
+        rotation_key, network_key, training_key = jr.split(layer_key, 3)
+        rotation, gain = _rotation(rotation_key, np.asarray(states.rows, np.float64), plan)
+        if closed:
+            return block_of(rotation, _closed_form(rotation, states, plan)), gain
+        block = block_of(rotation, _network(network_key, rotation.shape[0], plan))
+        if progressive:
+            return block, gain
+        (block,) = _trained(training_key, [block], states.rows, plan)
+        return block, gain
+
+    def refine(refine_key: PRNGKeyArray, blocks) -> list[Block]:
+        return _trained(refine_key, blocks, fitted.rows, plan)
+
+    return grow(
+        key,
+        fitted,
+        held,
+        make,
+        refine if progressive else None,
+        n_layers=plan.n_layers,
+        patience=plan.patience,
+        show_progress=plan.show_progress,
+    )
+
+
+def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
+    rotations_key, networks_key, training_key = jr.split(key, 3)
+    n_dims = fitted.rows.shape[1]
+    blocks = [
+        block_of(FixedRotation.random(rotation_key, n_dims), _network(network_key, n_dims, plan))
+        for rotation_key, network_key in zip(
+            jr.split(rotations_key, plan.n_layers),
+            jr.split(networks_key, plan.n_layers),
+            strict=True,
+        )
+    ]
+    blocks = _trained(training_key, blocks, fitted.rows, plan, show_progress=plan.show_progress)
+    rises = []
+    if held is not None:
+        end = held
+        for block in blocks:
+            end = end.through(block)
+        rises = [end.gain_over(held)]
+    return Growth(blocks, [], rises, stopped=False)
+
+
+def _rotation(key, rows: np.ndarray, plan: Plan) -> tuple[FixedRotation, Estimate]:
+    """A layer's rotation and what Theorem 1 lets it gain there."""
+    seed = int(jr.randint(key, (), 0, np.iinfo(np.int32).max))
+    if plan.rotations == "random":
+        rotation = FixedRotation.random(key, rows.shape[1])
+        turn = np.asarray(rotation.matrix.tree, np.float64)
+        gain = affine_gain(rows, plan.n_active, turn, method=plan.method, random_state=seed)
+        return rotation, gain
+    best = optimal_affine_subspace(
+        rows,
+        plan.n_active,
+        n_candidates=plan.n_candidates,
+        n_starts=_STARTS,
+        max_steps=_STEPS,
+        method=plan.method,
+        random_state=seed,
+    )
+    return FixedRotation(best.rotation), best.gain
+
+
+def _closed_form(rotation: FixedRotation, states: States, plan: Plan) -> AffineCoupling:
+    y = np.asarray(states.rows @ rotation.matrix.tree.T, np.float64)
+    n_passive = y.shape[1] - plan.n_active
+    moments = conditional_moments(y[:, :n_passive], y[:, n_passive:], method=plan.method)
+    return closed_form_coupling(moments, step=plan.step)
+
+
+def _network(key: PRNGKeyArray, n_dims: int, plan: Plan) -> AffineCoupling:
+    mask = np.arange(n_dims) < n_dims - plan.n_active
+    return AffineCoupling(key, n_dims=n_dims, mask=mask, **plan.networks)
+
+
+def _trained(key, blocks, rows, plan: Plan, *, show_progress: bool = False) -> list[Block]:
+    """The same blocks after training them together."""
+    flow: Transformed = flow_from_blocks(blocks)
+    trained, _ = fit_gaussianization_flow(
+        key, flow, jnp.asarray(rows), show_progress=show_progress, **plan.training_options
+    )
+    chain = trained.bijection.bijection  # pyright: ignore[reportAttributeAccessIssue]
+    return [tuple(block.bijections) for block in chain.blocks]

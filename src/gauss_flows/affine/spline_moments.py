@@ -1,0 +1,96 @@
+"""Conditional moments as penalised splines of one passive coordinate."""
+
+import numpy as np
+from scipy.interpolate import BSpline
+
+from gauss_flows.affine.moment_functions import PiecewiseMoments, RowMoments, piecewise_from_values
+from gauss_flows.affine.penalized import MomentFit, fit_moments
+
+_DEGREE = 3
+_ROWS_PER_KNOT = 8
+_FEWEST_KNOTS, _MOST_KNOTS = 6, 64
+# Values that the cubics between them pass through, for each piece of the spline.
+_PLACES_PER_PIECE = 3
+# Share of the rows beyond whose p, on each side, both moments are constant.
+_BEYOND = 0.001
+
+
+def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowMoments]:
+    r"""Penalised cubic splines for the mean and the log-variance.
+
+    $$\min_{m, \eta} \sum_i \frac{(a_i - m(p_i))^2}{e^{\eta(p_i)}} + \eta(p_i) +
+    \lambda_m \int m''^2 + \lambda_\eta \int \eta''^2,$$
+
+    the strengths λ by restricted maximum likelihood. Half of the knots follow the quantiles of p,
+    half its range.
+
+    Args:
+        p: Passive coordinate, shape (n, 1).
+        a: Active coordinates, shape (n, d_active).
+
+    Returns:
+        The moments as functions, and at the rows.
+
+    References:
+        Eilers and Marx, *Flexible Smoothing with B-splines and Penalties* (1996); Wood, *Fast
+        Stable Restricted Maximum Likelihood and Marginal Likelihood Estimation of Semiparametric
+        Generalized Linear Models* (2011).
+    """
+    p = p[:, 0]
+    low, high = ends(p)
+    inside = np.clip(p, low, high)
+    edges = _edges(inside, low, high)
+    knots = np.concatenate([[low] * _DEGREE, edges, [high] * _DEGREE])
+    basis = BSpline.design_matrix(inside, knots, _DEGREE)
+    penalty = _roughness(knots, edges)
+    fits = [fit_moments(basis, penalty, column) for column in a.T]
+    places = np.interp(
+        np.arange((len(edges) - 1) * _PLACES_PER_PIECE + 1) / _PLACES_PER_PIECE,
+        np.arange(len(edges)),
+        edges,
+    )
+    grid = BSpline.design_matrix(places, knots, _DEGREE)
+    values = np.stack([np.stack(fit.at(grid)) for fit in fits], axis=1)
+    return piecewise_from_values(values, places), rows_of(fits, basis)
+
+
+def ends(p: np.ndarray) -> tuple[float, float]:
+    """The extreme quantiles of p, a little apart even where p is constant."""
+    ordered = np.sort(p)
+    beyond = min(int(np.ceil(_BEYOND * len(p))), (len(p) - 1) // 2)
+    low, high = float(ordered[beyond]), float(ordered[-1 - beyond])
+    least = 1e-6 * max(abs(low), abs(high), 1e-300)
+    if high - low < least:
+        low, high = low - least, high + least
+    return low, high
+
+
+def rows_of(fits: list[MomentFit], basis) -> RowMoments:
+    """Mean and log-variance at the rows of a basis."""
+    at = [fit.at(basis) for fit in fits]
+    return RowMoments(
+        np.stack([part[0] for part in at], axis=1), np.stack([part[1] for part in at], axis=1)
+    )
+
+
+def _edges(p: np.ndarray, low: float, high: float) -> np.ndarray:
+    n_pieces = int(np.clip(len(p) // _ROWS_PER_KNOT, _FEWEST_KNOTS, _MOST_KNOTS))
+    # Half the rows where they are, half spread evenly: the quantiles of both together.
+    even = np.linspace(low, high, len(p))
+    edges = np.quantile(np.concatenate([p, even]), np.linspace(0.0, 1.0, n_pieces + 1))
+    edges[0], edges[-1] = low, high
+    return edges
+
+
+def _roughness(knots: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Integral of the products of the basis functions' second derivatives, on a unit range."""
+    size = len(knots) - _DEGREE - 1
+    second = BSpline(knots, np.eye(size), _DEGREE).derivative(2)
+    # They are straight between the edges, so two nodes a piece integrate their products.
+    nodes = 0.5 * np.array([-1.0, 1.0]) / np.sqrt(3.0)
+    widths = np.diff(edges)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    values = second((middle[:, None] + widths[:, None] * nodes).ravel())
+    weights = np.repeat(0.5 * widths, 2)
+    penalty = values.T @ (weights[:, None] * values)
+    return penalty * (edges[-1] - edges[0]) ** 3
