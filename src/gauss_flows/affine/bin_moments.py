@@ -53,7 +53,7 @@ def equal_width_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments,
     coefficients = np.zeros((*values.shape, 4))
     coefficients[..., 0] = values
     moments = PiecewiseMoments(jnp.asarray(breaks, float), jnp.asarray(coefficients, float))
-    return moments, RowMoments(values[0][:, place].T, values[1][:, place].T)
+    return moments, RowMoments.of(a, values[0][:, place].T, values[1][:, place].T)
 
 
 def local_linear_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowMoments]:
@@ -70,36 +70,47 @@ def local_linear_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments
     Returns:
         The moments as functions, and at the rows.
     """
-    order = np.argsort(p[:, 0], kind="stable")
-    n_bins = int(np.clip(len(p) // _ROWS_PER_BIN, _FEWEST_BINS, _MOST_BINS))
-    centres, values = [], []
-    for rows in np.array_split(order, n_bins):
-        x = p[rows, 0]
-        centre = float(np.median(x))
-        away = x - x.mean()
-        spread = float(away @ away)
-        slope = away @ a[rows] / spread if spread > 0 else np.zeros(a.shape[1])
-        mean = a[rows].mean(0)
-        free = len(rows) - (2 if spread > 0 else 1)
-        residual = a[rows] - mean - away[:, None] * slope
-        total = a.var(0)
-        floor = VARIANCE_FLOOR * np.where(total > 0, total, 1.0)
-        variance = np.maximum((residual**2).sum(0) / free, floor)
+    x = p[:, 0]
+    n_bins = int(np.clip(len(x) // _ROWS_PER_BIN, _FEWEST_BINS, _MOST_BINS))
+    bins = np.array_split(np.argsort(x, kind="stable"), n_bins)
+    centres = np.array([np.median(x[rows]) for rows in bins])
+    places, first = np.unique(centres, return_index=True)
+    lines = np.stack(
+        [_line_at(centre, x[rows], a[rows]) for centre, rows in zip(centres, bins, strict=True)]
+    )
+    mean = _through(places, lines[first])
+    # About the cubics rather than the lines: what bends within a bin counts as spread.
+    residual = a - mean(np.clip(x, places[0], places[-1]))
+    total = a.var(0)
+    floor = VARIANCE_FLOOR * np.where(total > 0, total, 1.0)
+    logs = []
+    for rows in bins:
+        free = len(rows) - 2 if np.ptp(x[rows]) > 0 else len(rows) - 1
+        variance = np.maximum((residual[rows] ** 2).sum(0) / free, floor)
         debiased = np.log(variance) + np.log(free / 2.0) - digamma(free / 2.0)
         # Of the line at its centre and of the variance itself, see `MomentFit.at`.
-        predictive = np.log(variance * (1.0 + 1.0 / len(rows)) * free / max(free - 2.0, 1.0))
-        centres.append(centre)
-        values.append(np.stack([mean + (centre - x.mean()) * slope, debiased, predictive]))
-    places, first = np.unique(np.array(centres), return_index=True)
-    table = np.stack(values, axis=-1)[..., first]
-    if len(places) < 2:
-        low, high = ends(p[:, 0])
-        places, table = np.array([low, high]), np.repeat(table, 2, axis=-1)
-    spline = PchipInterpolator(places, table, axis=-1)
-    widths = np.diff(places).reshape(-1, 1, 1)
-    powers = np.stack([spline.c[3 - j] * widths**j for j in range(4)], axis=-1)
+        wider = (1.0 + 1.0 / len(rows)) * free / max(free - 2.0, 1.0)
+        logs.append(np.stack([debiased, np.log(variance * wider)]))
+    spread = _through(places, np.stack(logs)[first])
+    parts = np.concatenate([mean.c[:, :, None], spread.c], axis=2)
+    widths = np.diff(mean.x).reshape(-1, 1, 1)
+    powers = np.stack([parts[3 - j] * widths**j for j in range(4)], axis=-1)
     moments = PiecewiseMoments(
-        jnp.asarray(places, float), jnp.asarray(np.moveaxis(powers, 0, 2), float)
+        jnp.asarray(mean.x, float), jnp.asarray(np.moveaxis(powers, 0, 2), float)
     )
-    at_rows = spline(np.clip(p[:, 0], places[0], places[-1]))
-    return moments, RowMoments(at_rows[0].T, at_rows[1].T)
+    inside = np.clip(x, places[0], places[-1])
+    return moments, RowMoments.of(a, mean(inside), spread(inside)[:, 0])
+
+
+def _line_at(centre: float, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    away = x - x.mean()
+    spread = float(away @ away)
+    slope = away @ a / spread if spread > 0 else np.zeros(a.shape[1])
+    return a.mean(0) + (centre - x.mean()) * slope
+
+
+def _through(places: np.ndarray, values: np.ndarray) -> PchipInterpolator:
+    if len(places) == 1:
+        low, high = ends(places)
+        places, values = np.array([low, high]), np.repeat(values, 2, axis=0)
+    return PchipInterpolator(places, values, axis=0)

@@ -117,7 +117,7 @@ def boosting_moments(
         models.append(list(zip(means, variances, strict=True)))
     moments = BoostedMoments(models, low, high, offsets, scales)
     log_variance = log_variance + 2.0 * np.log(scales)
-    rows = RowMoments(offsets + scales * mean, log_variance, is_cross_fitted=True)
+    rows = RowMoments.of(a, offsets + scales * mean, log_variance, is_cross_fitted=True)
     return moments, rows
 
 

@@ -138,7 +138,7 @@ def fourier_moments(
         offsets=jnp.asarray([fit.offset for fit in fits], float),
         scales=jnp.asarray([fit.scale for fit in fits], float),
     )
-    return moments, rows_of(fits, basis)
+    return moments, rows_of(fits, basis, a)
 
 
 def _best_width(u, a, directions, phases) -> float:

@@ -58,8 +58,7 @@ def affine_gain(
     y = table @ check_rotation_matrix(rotation, n_dims).T
     p, a = y[:, : n_dims - n_active], y[:, n_dims - n_active :]
     _, rows = fit_conditional_moments(p, a, method, random_state)
-    ratio = (a - rows.mean) ** 2 / np.exp(rows.log_variance)
-    influence = Estimate.of_mean(0.5 * np.sum(a**2 - rows.log_variance - ratio, axis=1))
+    influence = Estimate.of_mean(np.sum(0.5 * (a**2 - 1.0) + rows.influence, axis=1))
     if rows.is_cross_fitted:
         # At moments that have not seen a row, the ratio's excess over 1 makes up for their errors.
         return Estimate(float(influence.value), float(influence.standard_error))

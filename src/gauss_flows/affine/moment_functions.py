@@ -56,12 +56,23 @@ class RowMoments(NamedTuple):
     Args:
         mean: Means, shape (n, d_active).
         log_variance: Logarithms of the variances, shape (n, d_active).
-        is_cross_fitted: Whether each row's come from fits that have not seen it.
+        influence: Of each row on the mean of −½ log σ² over all: ½ (1 − log σ² − r²/σ²) at
+            moments that the row took no part in, shape (n, d_active).
+        is_cross_fitted: Whether the moments, too, come from fits that have not seen the row.
     """
 
     mean: Float[np.ndarray, "n d_active"]
     log_variance: Float[np.ndarray, "n d_active"]
+    influence: Float[np.ndarray, "n d_active"]
     is_cross_fitted: bool = False
+
+    @classmethod
+    def of(
+        cls, a: np.ndarray, mean: np.ndarray, log_variance: np.ndarray, **options: bool
+    ) -> "RowMoments":
+        """With influences as the moments themselves give them."""
+        ratio = (a - mean) ** 2 * np.exp(-log_variance)
+        return cls(mean, log_variance, 0.5 * (1.0 - log_variance - ratio), **options)
 
 
 class PiecewiseMoments(ConditionalMoments):

@@ -102,6 +102,23 @@ class MomentFit(NamedTuple):
             predictive + shift,
         )
 
+    def at_own_rows(self, basis: Any, a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, log-variance and influence at the rows that were fitted, see `RowMoments`.
+
+        What a row's own fit would have been without it follows from its leverages.
+        """
+        mean, log_variance, _ = self.at(basis)
+        plain = np.maximum(basis @ self.log_variance, np.log(VARIANCE_FLOOR))
+        taken = np.minimum(np.exp(-plain) * leverage(basis, self.mean_covariance), _MOST_LEVERAGE)
+        spread = np.minimum(leverage(basis, self.shape), 0.5)
+        residual = (a - mean) / self.scale / (1.0 - taken)
+        ratio = np.minimum(residual**2 * np.exp(-plain), _MOST_RATIO)
+        left_out = plain - spread / (1.0 - spread) * (ratio - 1.0)
+        left_out = np.maximum(left_out, plain - 1.0)
+        squares = residual**2 * np.exp(-left_out)
+        influence = 0.5 * (1.0 - left_out - 2.0 * np.log(self.scale) - squares)
+        return mean, log_variance, influence
+
 
 def leverage(basis: Any, covariance: np.ndarray) -> np.ndarray:
     """Diagonal of B C Bᵀ for every row of a dense or sparse basis."""

@@ -1,5 +1,7 @@
 """Conditional moments as penalised splines of one passive coordinate."""
 
+from typing import Any
+
 import numpy as np
 from scipy.interpolate import BSpline
 
@@ -13,6 +15,7 @@ _FEWEST_KNOTS, _MOST_KNOTS = 6, 64
 _PLACES_PER_PIECE = 3
 # Share of the rows beyond whose p, on each side, both moments are constant.
 _BEYOND = 0.001
+_SPREAD = 0.02
 
 
 def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowMoments]:
@@ -51,7 +54,7 @@ def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowM
     )
     grid = BSpline.design_matrix(places, knots, _DEGREE)
     values = np.stack([np.stack(fit.at(grid)) for fit in fits], axis=1)
-    return piecewise_from_values(values, places), rows_of(fits, basis)
+    return piecewise_from_values(values, places), rows_of(fits, basis, a)
 
 
 def ends(p: np.ndarray) -> tuple[float, float]:
@@ -65,12 +68,10 @@ def ends(p: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def rows_of(fits: list[MomentFit], basis) -> RowMoments:
-    """Mean and log-variance at the rows of a basis."""
-    at = [fit.at(basis) for fit in fits]
-    return RowMoments(
-        np.stack([part[0] for part in at], axis=1), np.stack([part[1] for part in at], axis=1)
-    )
+def rows_of(fits: list[MomentFit], basis: Any, a: np.ndarray) -> RowMoments:
+    """The moments at the rows of a basis."""
+    at = [fit.at_own_rows(basis, column) for fit, column in zip(fits, a.T, strict=True)]
+    return RowMoments(*(np.stack(part, axis=1) for part in zip(*at, strict=True)))
 
 
 def _edges(p: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -78,6 +79,8 @@ def _edges(p: np.ndarray, low: float, high: float) -> np.ndarray:
     # Half the rows where they are, half spread evenly: the quantiles of both together.
     even = np.linspace(low, high, len(p))
     edges = np.quantile(np.concatenate([p, even]), np.linspace(0.0, 1.0, n_pieces + 1))
+    # Ties would make knots fall together, where a spline breaks.
+    edges = (1.0 - _SPREAD) * edges + _SPREAD * np.linspace(low, high, n_pieces + 1)
     edges[0], edges[-1] = low, high
     return edges
 

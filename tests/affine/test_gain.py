@@ -1,0 +1,128 @@
+"""The estimated gain against the true one, and its error against its scatter."""
+
+import numpy as np
+import pytest
+
+from affine.laws import (
+    BEST,
+    BEST_DEGREES,
+    BEST_GAIN,
+    FIVE_GAIN,
+    five_passive,
+    likelihood_gain,
+    mixture_rows,
+    rms,
+    rows,
+)
+from gauss_flows.affine import affine_gain, exact_affine_bound, rotation_matrix
+from gauss_flows.datasets import TwoGaussians, UniformSquare, W
+
+
+def errors(n, method, seeds):
+    return [
+        affine_gain(mixture_rows(n, seed), 1, BEST, method=method).value - BEST_GAIN
+        for seed in seeds
+    ]
+
+
+def oracle_errors(n, seeds):
+    """Of the likelihood gain at the true moments, the efficient estimate of Δ."""
+    result = []
+    for seed in seeds:
+        y = mixture_rows(n, seed) @ BEST.T
+        mean, variance = TwoGaussians().conditional_moments(y[:, 0], np.deg2rad(BEST_DEGREES))
+        result.append(likelihood_gain(y[:, 1], mean, np.log(variance)) - BEST_GAIN)
+    return result
+
+
+def test_few_rows_are_enough():
+    """The efficient estimate itself, which knows the moments, has an error of 0.050 at 256."""
+    seeds = range(60)
+    own, known, bins = errors(256, "auto", seeds), oracle_errors(256, seeds), None
+    assert rms(own) < 1.1 * rms(known)
+    assert rms(own) < 0.058
+    bins = errors(256, "equal_width", range(20))
+    assert rms(bins) > 0.13
+    assert rms(errors(300, "auto", seeds)) < 0.4 * rms(errors(300, "equal_width", range(20)))
+
+
+@pytest.mark.parametrize("method", ["local_linear", "fourier"])
+def test_other_methods_are_close(method):
+    assert rms(errors(256, method, range(20))) < 0.065
+
+
+def test_five_passive_coordinates():
+    own = []
+    for seed in range(6):
+        x, _, _ = five_passive(seed, 2048)
+        own.append(affine_gain(x, 1).value - FIVE_GAIN)
+    assert max(np.abs(own)) <= 0.06
+
+
+def test_trees_give_a_lower_bound_on_average():
+    x, _, _ = five_passive(1, 2048)
+    value, standard_error = affine_gain(x, 1, method="boosting")
+    assert 0.3 < value < FIVE_GAIN + 2 * standard_error
+
+
+@pytest.mark.parametrize(
+    ("density", "degrees", "n"), [(W(), 0.0, 2000), (TwoGaussians(), BEST_DEGREES, 500)]
+)
+def test_intervals_cover(density, degrees, n):
+    truth = exact_affine_bound(density, np.deg2rad(degrees)).gain
+    turn = rotation_matrix(np.deg2rad(degrees))
+    hits = []
+    for seed in range(100):
+        value, standard_error = affine_gain(rows(density, n, seed), 1, turn)
+        hits.append(abs(value - truth) < 1.96 * standard_error)
+    assert 0.88 <= np.mean(hits) <= 0.99
+
+
+def test_no_gain_is_none():
+    values = [
+        affine_gain(mixture_rows(1000, seed), 1, rotation_matrix(np.pi / 2)) for seed in range(20)
+    ]
+    scatter = np.mean([value.standard_error for value in values])
+    assert abs(np.mean([value.value for value in values])) < 2 * scatter
+
+
+def test_rotations_and_their_sides():
+    """The last coordinates are the active ones."""
+    x = rows(W(), 4000)
+    swap = np.array([[0.0, 1.0], [1.0, 0.0]])
+    as_is, swapped = affine_gain(x, 1), affine_gain(x, 1, swap)
+    assert abs(as_is.value - 0.632) < 0.05
+    assert swapped.value < as_is.value - 0.2
+    assert affine_gain(x @ swap.T, 1, swap) == as_is
+
+
+def test_several_active_coordinates_add_up():
+    rng = np.random.default_rng(0)
+    p, noise = rng.normal(size=(4000, 1)), rng.normal(size=(4000, 2))
+    a = np.hstack([np.sin(p), np.cos(2 * p)]) + np.exp(0.3 * p) * noise
+    both = affine_gain(np.hstack([p, a]), 2).value
+    each = [affine_gain(np.hstack([p, a[:, i : i + 1]]), 1).value for i in range(2)]
+    assert abs(both - sum(each)) < 1e-9
+
+
+def test_the_square_s_gain():
+    x = rows(UniformSquare(3**0.5), 4000)
+    value, standard_error = affine_gain(x, 1, rotation_matrix(np.pi / 4))
+    assert abs(value - 0.1534264097) < 4 * standard_error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((50, 2)), 2), "n_active from 1 to 1"),
+        ((np.zeros((50, 2)), 0), "n_active from 1 to 1"),
+        ((np.zeros((50, 2)), True), "n_active from 1 to 1"),
+        ((np.zeros((50, 2)), 1, [[1.0, 0.1], [0.0, 1.0]]), "orthogonal"),
+        ((np.zeros((50, 2)), 1, np.eye(3)), r"shape \(2, 2\)"),
+        ((np.zeros((5, 2)), 1), "at least 12 rows"),
+        ((np.full((50, 2), np.nan), 1), "row 0"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        affine_gain(*arguments)
