@@ -83,7 +83,9 @@ def main() -> None:
     table: dict[str, dict[str, np.ndarray]] = {}
     for name in arguments.data:
         density = DATA[name]
-        print(f"{name}: entropy {density.entropy():.4f}, KL to N(0, I) {density.kl_to_normal():.4f}")
+        print(
+            f"{name}: entropy {density.entropy():.4f}, KL to N(0, I) {density.kl_to_normal():.4f}"
+        )
         for label, training, rotations in REGIMES:
             if training not in arguments.regimes:
                 continue

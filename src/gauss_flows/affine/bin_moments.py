@@ -49,7 +49,7 @@ def equal_width_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments,
         variance = np.maximum(np.where(count >= _LEAST_IN_BIN, square, total), floor)
         values[0, index] = np.where(count > 0, mean, column.mean())
         values[1, index] = np.log(variance)
-        values[2, index] = np.log(variance * (1.0 + 1.0 / safe))
+        values[2, index] = np.log(variance * (1.0 + 1.0 / safe) + total / len(p))
     coefficients = np.zeros((*values.shape, 4))
     coefficients[..., 0] = values
     moments = PiecewiseMoments(jnp.asarray(breaks, float), jnp.asarray(coefficients, float))
@@ -90,7 +90,7 @@ def local_linear_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments
         debiased = np.log(variance) + np.log(free / 2.0) - digamma(free / 2.0)
         # Of the line at its centre and of the variance itself, see `MomentFit.at`.
         wider = (1.0 + 1.0 / len(rows)) * free / max(free - 2.0, 1.0)
-        logs.append(np.stack([debiased, np.log(variance * wider)]))
+        logs.append(np.stack([debiased, np.log(variance * wider + total / len(x))]))
     spread = _through(places, np.stack(logs)[first])
     parts = np.concatenate([mean.c[:, :, None], spread.c], axis=2)
     widths = np.diff(mean.x).reshape(-1, 1, 1)

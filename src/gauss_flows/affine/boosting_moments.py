@@ -27,6 +27,7 @@ class BoostedMoments(ConditionalMoments):
         high: See there.
         offsets: Of the active coordinates, shape (d_active,).
         scales: Of the active coordinates, shape (d_active,).
+        least: Share of a column's variance that every predictive one has at least.
     """
 
     models: list
@@ -34,6 +35,7 @@ class BoostedMoments(ConditionalMoments):
     high: np.ndarray
     offsets: np.ndarray
     scales: np.ndarray
+    least: float
 
     @property
     def differentiable(self) -> bool:
@@ -60,7 +62,7 @@ class BoostedMoments(ConditionalMoments):
 
     def variance(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore
         """Predictive variance: the trees were fitted to errors on rows that they had not seen."""
-        return np.exp(self.log_variance(p))
+        return np.exp(self.log_variance(p)) + self.scales**2 * self.least
 
     def _predict(self, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(p, Tracer):
@@ -115,7 +117,7 @@ def boosting_moments(
         variances = [_trees("gamma", inside[seen], c[seen]) for c in squares.T]
         log_variance[held] = np.stack([_log(m.predict(inside[held])) for m in variances], axis=1)
         models.append(list(zip(means, variances, strict=True)))
-    moments = BoostedMoments(models, low, high, offsets, scales)
+    moments = BoostedMoments(models, low, high, offsets, scales, 1.0 / n_rows)
     log_variance = log_variance + 2.0 * np.log(scales)
     rows = RowMoments.of(a, offsets + scales * mean, log_variance, is_cross_fitted=True)
     return moments, rows

@@ -25,8 +25,9 @@ class AffineRecord(NamedTuple):
     Args:
         gains: Estimated Δ of each layer at its rotation before it was set, in nats; empty where
             all layers are trained together.
-        validation_gains: Mean log-density that each stage gained on the held-out rows, in nats,
-            those left out of the flow included; empty without such rows.
+        validation_gains: Mean log-density that each stage gained on rows that it had not seen, in
+            nats, stages left out of the flow included: the held-out rows and, of closed-form
+            layers, all others as if each had been left out. Empty without such rows.
         stopped: Whether the stopping rule, rather than `n_layers`, ended the fit.
     """
 
@@ -115,9 +116,11 @@ def fit_affine_flow(
     ``"closed_form"`` sets each layer from the conditional moments of what it receives, without
     gradients (Lemma 1); ``"layerwise"`` trains each layer's network alone, as Algorithm 2 does;
     ``"progressive"`` trains all layers again whenever one is added; ``"end_to_end"`` trains all of
-    them at once. The first three stop once the last `patience` layers together gained no more on
-    held-out rows than their standard error, and keep the layers up to the best; without held-out
-    rows, once none of the last `patience` layers promised a Δ above twice its error.
+    them at once. The first three stop once the last `patience` layers together gained no more than
+    their standard error on rows that they had not seen, and keep the layers up to the best. These
+    are the held-out rows; closed-form layers know besides what each row would have found without
+    it, and send it on so. Where there are no such rows, they stop once none of the last `patience`
+    layers promised a Δ above twice its error.
 
     Optimal rotations do better than random ones on average and with few layers, not always, and
     training end to end overtakes both when the flow is deep.

@@ -1,5 +1,6 @@
 """Conditional moments of many passive coordinates, by random Fourier features."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,8 @@ class FourierMoments(ConditionalMoments):
         shape_root: The same of the log-variance's, halved.
         offsets: Of the active coordinates, shape (d_active,).
         scales: Of the active coordinates, shape (d_active,).
+        levels: Mean conditional variances in units of the scales, shape (d_active,).
+        least: Share of a column's variance that every predictive one has at least.
     """
 
     centre: Float[Array, " d_passive"]
@@ -48,6 +51,8 @@ class FourierMoments(ConditionalMoments):
     shape_root: Float[Array, "d_active K K"]
     offsets: Float[Array, " d_active"]
     scales: Float[Array, " d_active"]
+    levels: Float[Array, " d_active"]
+    least: float = eqx.field(static=True)
 
     @property
     def n_passive(self) -> int:
@@ -66,20 +71,19 @@ class FourierMoments(ConditionalMoments):
     def log_variance(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
         """Log Var[a | p], with the bias of its estimate taken off."""
         features = self._features(p)
-        return self._raw_log_variance(features) + self._spread(features) + 2 * jnp.log(self.scales)
+        spread = jnp.minimum(_squares(features, self.shape_root), 1.0)
+        return self._raw_log_variance(features) + spread + 2 * jnp.log(self.scales)
 
     def variance(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
         """Predictive variance."""
         features = self._features(p)
-        own = jnp.exp(self._raw_log_variance(features)) * (1.0 + 2.0 * self._spread(features))
-        return self.scales**2 * (own + _squares(features, self.mean_root))
+        own = jnp.exp(self._raw_log_variance(features))
+        excess = 2.0 * _squares(features, self.shape_root) * jnp.maximum(own, self.levels)
+        return self.scales**2 * (own + excess + _squares(features, self.mean_root) + self.least)
 
     def _raw_log_variance(self, features: Array) -> Array:
         raw = features @ self.log_variance_coefficients.T
         return jnp.maximum(raw, float(np.log(VARIANCE_FLOOR)))
-
-    def _spread(self, features: Array) -> Array:
-        return jnp.minimum(_squares(features, self.shape_root), 1.0)
 
     def _features(self, p: ArrayLike) -> Array:
         centre, scale, low, high, frequencies, phases = jax.lax.stop_gradient(
@@ -137,6 +141,8 @@ def fourier_moments(
         shape_root=jnp.asarray(np.stack([_root(fit.shape) for fit in fits]), float),
         offsets=jnp.asarray([fit.offset for fit in fits], float),
         scales=jnp.asarray([fit.scale for fit in fits], float),
+        levels=jnp.asarray([fit.level for fit in fits], float),
+        least=1.0 / n_rows,
     )
     return moments, rows_of(fits, basis, a)
 

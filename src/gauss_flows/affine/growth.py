@@ -14,8 +14,9 @@ from gauss_flows.affine.states import Block, States
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.training import TrainingStoppedWarning
 
-# Makes the next block from the rows it will see, and says what it expects of it.
-MakeBlock = Callable[[PRNGKeyArray, States], tuple[Block, Estimate]]
+# Makes the next block from the rows it will see, and says what it expects of it; if it can, also
+# where each row would come to if the block had not seen it.
+MakeBlock = Callable[[PRNGKeyArray, States], tuple[Block, Estimate, States | None]]
 # Trains all blocks together.
 Refine = Callable[[PRNGKeyArray, Sequence[Block]], list[Block]]
 
@@ -68,16 +69,18 @@ def grow(
     stages: list[list[Block]] = []
     gains: list[Estimate] = []
     start, held_start = fitted, held
-    log_probs = [] if held is None else [held.log_probs()]
+    log_probs: list[np.ndarray] = []
     stopped = False
     with tqdm(total=n_layers, disable=not show_progress, unit="layer") as bar:
         try:
             for layer_key in jr.split(key, n_layers):
                 make_key, refine_key = jr.split(layer_key)
-                block, gain = make(make_key, fitted)
+                block, gain, left_out = make(make_key, fitted)
+                if not log_probs and (left_out is not None or held is not None):
+                    log_probs.append(_judge(held, fitted if left_out is not None else None))
                 blocks = [*(stages[-1] if stages else []), block]
                 if refine is None:
-                    fitted = fitted.through(block)
+                    fitted = fitted.through(block) if left_out is None else left_out
                     held = None if held is None else held.through(block)
                 else:
                     blocks = refine(refine_key, blocks)
@@ -85,8 +88,8 @@ def grow(
                     held = None if held_start is None else _through(held_start, blocks)
                 stages.append(blocks)
                 gains.append(gain)
-                if held is not None:
-                    log_probs.append(held.log_probs())
+                if log_probs:
+                    log_probs.append(_judge(held, left_out))
                 bar.update()
                 bar.set_postfix_str(_summary(gain, log_probs), refresh=False)
                 if is_spent(gains, log_probs, patience):
@@ -124,6 +127,11 @@ def _best(gains: list[Estimate], log_probs: list[np.ndarray]) -> int:
         return int(np.argmax([values.mean() for values in log_probs[1:]]))
     clear = [gain.value > _CLEAR * gain.standard_error for gain in gains]
     return max((index for index, is_clear in enumerate(clear) if is_clear), default=0)
+
+
+def _judge(held: States | None, left_out: States | None) -> np.ndarray:
+    """Log-densities of the rows that the flow has not seen, or is as if it had not."""
+    return np.concatenate([part.log_probs() for part in (held, left_out) if part is not None])
 
 
 def _through(states: States, blocks: Sequence[Block]) -> States:

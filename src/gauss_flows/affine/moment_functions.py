@@ -58,21 +58,27 @@ class RowMoments(NamedTuple):
         log_variance: Logarithms of the variances, shape (n, d_active).
         influence: Of each row on the mean of −½ log σ² over all: ½ (1 − log σ² − r²/σ²) at
             moments that the row took no part in, shape (n, d_active).
+        left_out_mean: Mean that the row would find if it had not been fitted, shape
+            (n, d_active).
+        left_out_log_variance: The predictive log-variance likewise, shape (n, d_active).
         is_cross_fitted: Whether the moments, too, come from fits that have not seen the row.
     """
 
     mean: Float[np.ndarray, "n d_active"]
     log_variance: Float[np.ndarray, "n d_active"]
     influence: Float[np.ndarray, "n d_active"]
+    left_out_mean: Float[np.ndarray, "n d_active"]
+    left_out_log_variance: Float[np.ndarray, "n d_active"]
     is_cross_fitted: bool = False
 
     @classmethod
     def of(
         cls, a: np.ndarray, mean: np.ndarray, log_variance: np.ndarray, **options: bool
     ) -> "RowMoments":
-        """With influences as the moments themselves give them."""
+        """With influences as the moments themselves give them, nothing left out."""
         ratio = (a - mean) ** 2 * np.exp(-log_variance)
-        return cls(mean, log_variance, 0.5 * (1.0 - log_variance - ratio), **options)
+        influence = 0.5 * (1.0 - log_variance - ratio)
+        return cls(mean, log_variance, influence, mean, log_variance, **options)
 
 
 class PiecewiseMoments(ConditionalMoments):

@@ -42,8 +42,8 @@ def conditional_moments(
     | ``"boosting"`` | any number | gradient-boosted trees, cross-fitted; NumPy only |
 
     Beyond the extreme quantiles of p all are constant, and the variance is the predictive one,
-    with a floor at 1e-8 of the column's own: without these a flow of such layers has no bound on
-    fresh rows.
+    never below 1/n of the column's own: a fresh row may be unlike all that were seen. Without
+    these a flow of such layers has no bound on fresh rows.
 
     Args:
         p: Passive coordinates, shape (n, d_passive).

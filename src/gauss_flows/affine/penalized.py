@@ -77,6 +77,8 @@ class MomentFit(NamedTuple):
         shape: (BᵀB + λP)⁻¹ of the log-variance's fit: half the covariance of its coefficients.
         offset: Of the column, and its scale: both moments are of (a − offset) / scale.
         scale: See there.
+        level: Mean of the variances, of (a − offset) / scale.
+        n_rows: Number of rows that were fitted.
     """
 
     mean: np.ndarray
@@ -85,16 +87,17 @@ class MomentFit(NamedTuple):
     shape: np.ndarray
     offset: float
     scale: float
+    level: float
+    n_rows: int
 
     def at(self, basis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean, log-variance without its bias, and log predictive variance at rows of a basis."""
         spread = leverage(basis, self.shape)
-        variance = np.exp(np.maximum(basis @ self.log_variance, np.log(VARIANCE_FLOOR)))
-        error = leverage(basis, self.mean_covariance)
+        plain = np.maximum(basis @ self.log_variance, np.log(VARIANCE_FLOOR))
         # The logarithm of an estimated variance is too small by half the variance of that
-        # logarithm, which is twice the leverage; an optimal divisor too large by as much again.
-        log_variance = np.log(variance) + np.minimum(spread, 1.0)
-        predictive = np.log(variance * (1.0 + 2.0 * np.minimum(spread, 1.0)) + error)
+        # logarithm, which is twice the leverage.
+        log_variance = plain + np.minimum(spread, 1.0)
+        predictive = self._predictive(plain, spread, leverage(basis, self.mean_covariance))
         shift = 2.0 * np.log(self.scale)
         return (
             self.offset + self.scale * (basis @ self.mean),
@@ -102,8 +105,16 @@ class MomentFit(NamedTuple):
             predictive + shift,
         )
 
-    def at_own_rows(self, basis: Any, a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean, log-variance and influence at the rows that were fitted, see `RowMoments`.
+    def _predictive(self, log_variance, spread, error):
+        variance = np.exp(log_variance)
+        # With k = 1 / spread degrees of freedom the best divisor is about (1 + 2/k) times the
+        # estimate. The excess is charged at the average variance where that is larger: where few
+        # rows lie close together by chance, the next one will not.
+        excess = 2.0 * spread * np.maximum(variance, self.level)
+        return np.log(variance + excess + error + 1.0 / self.n_rows)
+
+    def at_own_rows(self, basis: Any, a: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What `RowMoments` holds, at the rows that were fitted.
 
         What a row's own fit would have been without it follows from its leverages.
         """
@@ -116,8 +127,11 @@ class MomentFit(NamedTuple):
         left_out = plain - spread / (1.0 - spread) * (ratio - 1.0)
         left_out = np.maximum(left_out, plain - 1.0)
         squares = residual**2 * np.exp(-left_out)
-        influence = 0.5 * (1.0 - left_out - 2.0 * np.log(self.scale) - squares)
-        return mean, log_variance, influence
+        shift = 2.0 * np.log(self.scale)
+        influence = 0.5 * (1.0 - left_out - shift - squares)
+        error = leverage(basis, self.mean_covariance)
+        predictive = self._predictive(left_out, spread, error) + shift
+        return mean, log_variance, influence, a - self.scale * residual, predictive
 
 
 def leverage(basis: Any, covariance: np.ndarray) -> np.ndarray:
@@ -174,6 +188,8 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
         spread.covariance,
         offset,
         scale,
+        float(np.exp(eta).mean()),
+        n_rows,
     )
 
 

@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 from gauss_flows.affine.gain import affine_gain
 from gauss_flows.affine.growth import Growth, grow
 from gauss_flows.affine.layer import closed_form_coupling
-from gauss_flows.affine.moments import MomentMethod, conditional_moments
+from gauss_flows.affine.moments import MomentMethod, fit_conditional_moments
 from gauss_flows.affine.states import Block, States, block_of
 from gauss_flows.affine.subspace import optimal_affine_subspace
 from gauss_flows.bijections.affine_coupling import AffineCoupling
@@ -61,16 +61,17 @@ def build(key: PRNGKeyArray, fitted: States, held: States | None, plan: Plan) ->
     closed = plan.training == "closed_form"
     progressive = plan.training == "progressive"
 
-    def make(layer_key: PRNGKeyArray, states: States) -> tuple[Block, Estimate]:
+    def make(layer_key: PRNGKeyArray, states: States) -> tuple[Block, Estimate, States | None]:
         rotation_key, network_key, training_key = jr.split(layer_key, 3)
         rotation, gain = _rotation(rotation_key, np.asarray(states.rows, np.float64), plan)
         if closed:
-            return block_of(rotation, _closed_form(rotation, states, plan)), gain
+            coupling, left_out = _closed_form(rotation, states, plan)
+            return block_of(rotation, coupling), gain, left_out
         block = block_of(rotation, _network(network_key, rotation.shape[0], plan))
         if progressive:
-            return block, gain
+            return block, gain, None
         (block,) = _trained(training_key, [block], states.rows, plan)
-        return block, gain
+        return block, gain, None
 
     def refine(refine_key: PRNGKeyArray, blocks) -> list[Block]:
         return _trained(refine_key, blocks, fitted.rows, plan)
@@ -128,11 +129,26 @@ def _rotation(key, rows: np.ndarray, plan: Plan) -> tuple[FixedRotation, Estimat
     return FixedRotation(best.rotation), best.gain
 
 
-def _closed_form(rotation: FixedRotation, states: States, plan: Plan) -> AffineCoupling:
+def _closed_form(
+    rotation: FixedRotation, states: States, plan: Plan
+) -> tuple[AffineCoupling, States]:
+    """The layer, and where it would send each row had it been fitted without it.
+
+    Were the rows sent on by the layer that has seen them, the next layers would be fitted to
+    rows that lie closer to the normal than fresh ones.
+    """
     y = np.asarray(states.rows @ rotation.matrix.tree.T, np.float64)
     n_passive = y.shape[1] - plan.n_active
-    moments = conditional_moments(y[:, :n_passive], y[:, n_passive:], method=plan.method)
-    return closed_form_coupling(moments, step=plan.step)
+    p, a = y[:, :n_passive], y[:, n_passive:]
+    moments, rows = fit_conditional_moments(p, a, plan.method, random_state=0)
+    deviation = np.exp(0.5 * rows.left_out_log_variance)
+    slope = 1.0 - plan.step + plan.step / deviation
+    moved = (1.0 - plan.step) * a + plan.step * (a - rows.left_out_mean) / deviation
+    left_out = States(
+        jnp.asarray(np.hstack([p, moved]), states.rows.dtype),
+        states.log_det + np.log(slope).sum(1),
+    )
+    return closed_form_coupling(moments, step=plan.step), left_out
 
 
 def _network(key: PRNGKeyArray, n_dims: int, plan: Plan) -> AffineCoupling:

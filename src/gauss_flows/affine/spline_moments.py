@@ -15,6 +15,7 @@ _FEWEST_KNOTS, _MOST_KNOTS = 6, 64
 _PLACES_PER_PIECE = 3
 # Share of the rows beyond whose p, on each side, both moments are constant.
 _BEYOND = 0.001
+_FEWEST_BEYOND = 5
 _SPREAD = 0.02
 
 
@@ -60,7 +61,8 @@ def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowM
 def ends(p: np.ndarray) -> tuple[float, float]:
     """The extreme quantiles of p, a little apart even where p is constant."""
     ordered = np.sort(p)
-    beyond = min(int(np.ceil(_BEYOND * len(p))), (len(p) - 1) // 2)
+    beyond = max(int(np.ceil(_BEYOND * len(p))), min(_FEWEST_BEYOND, len(p) // 20))
+    beyond = min(beyond, (len(p) - 1) // 2)
     low, high = float(ordered[beyond]), float(ordered[-1 - beyond])
     least = 1e-6 * max(abs(low), abs(high), 1e-300)
     if high - low < least:
@@ -71,7 +73,10 @@ def ends(p: np.ndarray) -> tuple[float, float]:
 def rows_of(fits: list[MomentFit], basis: Any, a: np.ndarray) -> RowMoments:
     """The moments at the rows of a basis."""
     at = [fit.at_own_rows(basis, column) for fit, column in zip(fits, a.T, strict=True)]
-    return RowMoments(*(np.stack(part, axis=1) for part in zip(*at, strict=True)))
+    mean, log_variance, influence, left_out_mean, left_out_log_variance = (
+        np.stack(part, axis=1) for part in zip(*at, strict=True)
+    )
+    return RowMoments(mean, log_variance, influence, left_out_mean, left_out_log_variance)
 
 
 def _edges(p: np.ndarray, low: float, high: float) -> np.ndarray:

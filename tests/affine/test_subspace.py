@@ -1,0 +1,115 @@
+"""Algorithm 1 and the ascent on SO(D)."""
+
+import numpy as np
+import pytest
+from scipy.stats import special_ortho_group
+
+from affine.laws import BEST_DEGREES, BEST_GAIN, mixture_rows
+from gauss_flows.affine import affine_gain, optimal_affine_subspace, rotation_matrix
+
+
+def degrees_off(rotation):
+    """Of a rotation of the plane, from the nearer of the mixture's two best angles."""
+    angle = np.rad2deg(np.arctan2(rotation[1, 0], rotation[0, 0])) % 180
+    return min(abs(angle - BEST_DEGREES), abs(angle - (180 - BEST_DEGREES)))
+
+
+def test_the_mixture_s_angle_from_few_rows():
+    found = [
+        optimal_affine_subspace(mixture_rows(256, seed), 1, n_candidates=45, max_steps=6)
+        for seed in range(20)
+    ]
+    assert np.mean([degrees_off(best.rotation) for best in found]) <= 4.0
+
+
+def test_the_mixture_s_angle_and_gain_from_many():
+    best = optimal_affine_subspace(mixture_rows(8192), 1)
+    assert degrees_off(best.rotation) < 1.5
+    assert abs(best.gain.value - BEST_GAIN) < 4 * best.gain.standard_error < 0.05
+    assert best.candidates.shape == (32, 2, 2)
+    assert best.gain.value >= best.candidate_gains.max()
+
+
+def test_the_climb_goes_up():
+    x = mixture_rows(1500)
+    start = rotation_matrix(np.deg2rad(25.0))
+    still = optimal_affine_subspace(x, 1, candidates=start, n_starts=0)
+    climbed = optimal_affine_subspace(x, 1, candidates=start, n_starts=1)
+    np.testing.assert_allclose(still.rotation, start, atol=1e-12)
+    assert still.gain == affine_gain(x, 1, start)
+    assert climbed.gain.value > still.gain.value + 0.02
+    assert degrees_off(climbed.rotation) < 5
+
+
+def planted(n, turn, seed=0):
+    """Three coordinates, of which the last depends on the first, behind a rotation."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, 3))
+    y[:, 2] = 0.8 * np.sin(y[:, 0]) + np.exp(0.5 * y[:, 1] - 1.0) * y[:, 2]
+    return y @ turn
+
+
+def test_a_planted_rotation_is_climbed_to():
+    turn = special_ortho_group.rvs(3, random_state=2)
+    x = planted(1500, turn)
+    truth = affine_gain(x, 1, turn).value
+    best = optimal_affine_subspace(x, 1, n_candidates=8, n_starts=2, max_steps=20)
+    assert best.gain.value > best.candidate_gains.max()
+    assert best.gain.value > 0.9 * truth
+    fresh = planted(4000, turn, seed=1)
+    assert affine_gain(fresh, 1, best.rotation).value > 0.85 * truth
+
+
+@pytest.mark.parametrize("candidates", ["random", "pca", "ica", ("pca", "random")])
+def test_sets_of_candidates_are_rotations(candidates):
+    x = planted(300, np.eye(3))
+    best = optimal_affine_subspace(
+        x, 1, candidates=candidates, n_candidates=3, n_starts=0, method="fourier"
+    )
+    for matrix in (*best.candidates, best.rotation):
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-10)
+        assert abs(np.linalg.det(matrix) - 1) < 1e-10
+    n_named = {"random": 3, "pca": 2, "ica": 2}
+    names = (candidates,) if isinstance(candidates, str) else candidates
+    assert len(best.candidates) == sum(n_named[name] for name in names)
+    assert best.candidate_gains.argmax() == np.argmax(
+        [np.array_equal(matrix, best.rotation) for matrix in best.candidates]
+    )
+
+
+def test_the_seed_decides():
+    x = planted(200, np.eye(3))
+    options = {"n_candidates": 2, "n_starts": 0, "candidates": "random"}
+    first, again, other = (
+        optimal_affine_subspace(x, 1, random_state=seed, **options) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first.candidates, again.candidates)
+    assert np.abs(first.candidates - other.candidates).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"candidates": "best"}, "candidates among"),
+        ({"candidates": "angles"}, "two columns"),
+        ({"candidates": np.ones((1, 3, 3))}, "candidate 0"),
+        ({"candidates": np.eye(2)}, r"shape \(C, 3, 3\)"),
+        ({"n_candidates": 0}, "n_candidates"),
+        ({"n_starts": -1}, "n_starts"),
+        ({"max_steps": 1.5}, "max_steps"),
+        ({"method": "spline"}, "one passive coordinate"),
+        ({"random_state": -1}, "random_state"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        optimal_affine_subspace(planted(100, np.eye(3)), 1, **options)
+
+
+def test_bad_data_are_refused():
+    with pytest.raises(ValueError, match="n_active from 1 to 2"):
+        optimal_affine_subspace(planted(100, np.eye(3)), 3)
+    x = planted(100, np.eye(3))
+    x[4, 1] = np.inf
+    with pytest.raises(ValueError, match="row 4"):
+        optimal_affine_subspace(x, 1)
