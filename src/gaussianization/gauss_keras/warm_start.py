@@ -13,8 +13,8 @@ from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import (
     Bijector,
     check_built,
+    check_count,
     check_finite,
-    check_seed,
 )
 from gaussianization.gauss_keras.bijectors.conditioners import set_constant_output
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
@@ -92,7 +92,7 @@ def initialize_flow_from_ig(
     """
     check_built(flow)
     check_rotation(rotation, "keep")
-    random_state = check_seed(random_state)
+    random_state = check_count(random_state, "random_state", least=0)
     _check_own_weights(flow, rotation)
     x, condition = as_pair(x, condition)
     state = _checked_table(flow, x)
