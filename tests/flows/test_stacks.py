@@ -114,3 +114,17 @@ def test_a_clip_is_rejected():
     blocks = [[gf.HouseholderRotation(2, key=key), Clipped(2, 3)] for key in jr.split(jr.key(0), 4)]
     with pytest.raises(AssertionError):
         check_far_from_the_data(gf.flow_from_blocks(blocks), circles("float32"))
+
+
+def test_a_float32_chain_stays_so_where_64_bits_are_on():
+    """In 64-bit mode flowjax sums a block's log-determinants in float64."""
+    with jax.enable_x64(False):
+        flow = gf.gaussianization_flow(jr.key(0), n_dims=2, n_layers=2)
+        x = jr.normal(jr.key(1), (5, 2))
+        expected = jax.vmap(flow.bijection.inverse_and_log_det)(x)
+    with jax.enable_x64(True):
+        z, log_det = jax.vmap(flow.bijection.inverse_and_log_det)(x)
+        back = jax.vmap(flow.bijection.transform)(z)
+    assert z.dtype == log_det.dtype == back.dtype == jnp.float32
+    np.testing.assert_allclose(z, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(log_det, expected[1], rtol=1e-5, atol=1e-6)
