@@ -78,6 +78,21 @@ def test_intervals_cover(density, degrees, n):
     assert 0.88 <= np.mean(hits) <= 0.99
 
 
+@pytest.mark.parametrize(
+    ("method", "law", "truth", "n", "n_seeds"),
+    [
+        ("local_linear", lambda seed: mixture_rows(1200, seed) @ BEST.T, BEST_GAIN, 1200, 40),
+        ("fourier", lambda seed: five_passive(seed, 1024)[0], FIVE_GAIN, 1024, 10),
+    ],
+)
+def test_standard_errors_of_other_methods_are_their_scatter(method, law, truth, n, n_seeds):
+    """Neither a few rows of large leverage nor a bias of the estimate is hidden in them."""
+    found = [affine_gain(law(seed), 1, method=method) for seed in range(n_seeds)]
+    values = np.array([estimate.value for estimate in found])
+    claimed = rms([estimate.standard_error for estimate in found])
+    assert 0.5 < claimed / rms(values - truth) < 1.8
+
+
 def test_no_gain_is_none():
     values = [
         affine_gain(mixture_rows(1000, seed), 1, rotation_matrix(np.pi / 2)) for seed in range(20)

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import special_ortho_group
 
 from gauss_flows.affine import (
+    affine_gain,
     affine_gain_gaussian,
     coupling_contraction,
     gaussian_kl,
@@ -12,6 +13,7 @@ from gauss_flows.affine import (
     rotation_matrix,
     whitening_gain_bound,
 )
+from gauss_flows.affine.gaussian import whitening_contraction_bound
 
 
 def random_covariance(n_dims, seed, spread=1.0):
@@ -100,6 +102,80 @@ def test_the_bound_is_tight_to_second_order_but_for_the_diagonal():
     between = 2 * n_active * (n_dims - n_active) / ((n_dims + 2) * (n_dims - 1))
     ratio = whitening_gain_bound(cov, n_active) / gaussian_kl(cov)
     assert abs(ratio - between) < 0.02
+
+
+def random_gains(cov, n_active, n_turns=2000):
+    """Mean gain over random rotations, and its standard error."""
+    turns = special_ortho_group.rvs(len(cov), size=n_turns, random_state=1)
+    gains = [affine_gain_gaussian(cov, n_active, turn) for turn in turns]
+    return np.mean(gains), np.std(gains) / np.sqrt(n_turns)
+
+
+def test_the_bound_knows_what_a_wrong_scale_costs():
+    """At λ̄ ≠ 1 with equal eigenvalues it is the gain itself."""
+    for scale in (0.3, 2.5):
+        cov = scale * np.eye(4)
+        assert abs(whitening_gain_bound(cov, 2) - affine_gain_gaussian(cov, 2)) < 1e-12
+
+
+@pytest.mark.parametrize(("n_dims", "n_active"), [(2, 1), (4, 1), (4, 2), (6, 3)])
+@pytest.mark.parametrize("spread", [0.05, 0.5, 1.5])
+def test_what_a_random_layer_leaves_is_below_the_bound(n_dims, n_active, spread):
+    cov = random_covariance(n_dims, 11, spread)
+    cov *= n_dims / np.trace(cov)
+    start = gaussian_kl(cov)
+    gain, error = random_gains(cov, n_active)
+    factor = whitening_contraction_bound(start, n_dims, n_active)
+    assert 1 - (gain + 3 * error) / start < factor < 1
+    # What is known of S alone says no more than the eigenvalues do.
+    assert whitening_gain_bound(cov, n_active) >= (1 - factor) * start - 1e-12
+
+
+@pytest.mark.parametrize(("n_dims", "n_active"), [(2, 1), (5, 2), (16, 8)])
+def test_the_bound_s_factor_grows_from_the_near_white_one(n_dims, n_active):
+    sizes = np.geomspace(1e-8, 5, 100)
+    factors = [whitening_contraction_bound(size, n_dims, n_active) for size in sizes]
+    between = 2 * n_active * (n_dims - n_active) / ((n_dims + 2) * (n_dims - 1))
+    # All but the diagonal, which the bound leaves out.
+    assert abs(factors[0] - (1 - between)) < 1e-3
+    assert factors[0] > coupling_contraction(n_dims, n_active)
+    assert (np.diff(factors) > 0).all()
+    assert factors[-1] < 1
+
+
+def test_layers_of_random_rotations_whiten_as_fast_as_the_bound_says():
+    n_dims, n_active, n_layers = 4, 2, 8
+    left = []
+    for seed in range(200):
+        cov = random_covariance(n_dims, 5, 0.6)
+        cov /= np.sqrt(np.outer(np.diag(cov), np.diag(cov)))
+        start = gaussian_kl(cov)
+        for turn in special_ortho_group.rvs(n_dims, size=n_layers, random_state=seed):
+            cov = after_layer(turn @ cov @ turn.T, n_active)
+            cov /= np.sqrt(np.outer(np.diag(cov), np.diag(cov)))
+        left.append(gaussian_kl(cov) / start)
+    factor = whitening_contraction_bound(start, n_dims, n_active) ** n_layers
+    assert np.mean(left) + 3 * np.std(left) / np.sqrt(len(left)) < factor
+
+
+def test_data_that_are_not_normal_gain_at_least_as_much():
+    """Δ of uniform coordinates, turned evenly, against the bound and the normal law's."""
+    rng = np.random.default_rng(0)
+    spread = np.array([1.6, 0.4])
+    x = rng.uniform(-np.sqrt(3), np.sqrt(3), size=(4000, 2)) * np.sqrt(spread)
+    gains = [
+        affine_gain(x, 1, rotation_matrix(angle)) for angle in np.pi * (np.arange(24) + 0.5) / 24
+    ]
+    error = np.mean([gain.standard_error for gain in gains])
+    mean = np.mean([gain.value for gain in gains])
+    assert mean > whitening_gain_bound(np.diag(spread), 1) - 2 * error
+    assert mean > random_gains(np.diag(spread), 1)[0] - 2 * error
+
+
+@pytest.mark.parametrize("kl", [0.0, -1.0, np.inf, np.nan])
+def test_bad_divergences_are_refused(kl):
+    with pytest.raises(ValueError, match="positive, finite kl"):
+        whitening_contraction_bound(kl, 3, 1)
 
 
 @pytest.mark.parametrize(

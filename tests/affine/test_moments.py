@@ -122,6 +122,68 @@ def test_hard_data_give_finite_moments(method, case):
         np.testing.assert_allclose(mean[:n][p[:, 0] == 1][:1], groups[1:2], atol=0.25)
 
 
+def hard_data(case, n, d_passive, rng):
+    p, a = rng.normal(size=(n, d_passive)), rng.normal(size=(n, 2))
+    if case == "heavy":
+        p, a = rng.standard_t(2, size=p.shape), rng.standard_t(2, size=a.shape)
+    elif case == "outlier":
+        a[1] = 1e6
+    elif case == "outlying p":
+        p[1] = 1e6
+        a += 0.5 * p[:, :1]
+    elif case == "duplicated":
+        p, a = np.repeat(p[: n // 2], 2, axis=0), np.repeat(a[: n // 2], 2, axis=0)
+    elif case == "ties":
+        p = rng.integers(0, 3, size=p.shape).astype(float)
+    elif case == "rare":
+        p = (rng.random(p.shape) < 0.01).astype(float)
+    elif case == "spike":
+        p = np.where(rng.random(p.shape) < 0.9, 0.0, p)
+    elif case == "skewed":
+        p = np.exp(3 * p)
+        a += np.log(p[:, :1])
+    elif case == "no noise":
+        a = np.hstack([np.sin(p[:, :1]), 2 * p[:, :1]])
+    elif case == "noise on one side":
+        a = a * (p[:, :1] > 0)
+    return p, a
+
+
+CASES = (
+    *("plain", "heavy", "outlier", "outlying p", "duplicated", "ties", "rare", "spike"),
+    *("skewed", "no noise", "noise on one side"),
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("method", "d_passive"), [*((method, 1) for method in ONE), ("fourier", 1), ("fourier", 4)]
+)
+def test_hard_data_give_moments_within_what_the_data_allow(case, method, d_passive):
+    """Between rows and beyond them no mean leaves the range of a, and no variance its square.
+
+    A basis function that no row determines has no bound on its error: without ceilings variances
+    reach 1e18 times the column's here.
+    """
+    for n in (LEAST[method], 50, 600):
+        rng = np.random.default_rng(n)
+        p, a = hard_data(case, n, d_passive, rng)
+        near = p.mean(0) + 2 * p.std(0) * rng.normal(size=(400, d_passive))
+        places = np.concatenate([p, near, [[1e9] * d_passive, [-1e9] * d_passive]])
+        moments = conditional_moments(p, a, method=method)
+        mean, variance, log_variance = (
+            np.asarray(function(places), np.float64)
+            for function in (moments.mean, moments.variance, moments.log_variance)
+        )
+        total, width = a.var(0), np.ptp(a, axis=0)
+        if method != "equal_width":
+            assert (mean >= a.min(0) - 0.1 * width).all()
+            assert (mean <= a.max(0) + 0.1 * width).all()
+        assert (variance <= 3 * width**2 + 1e-7).all()
+        assert (variance >= 0.99 * total / n).all()
+        assert (np.log(variance) >= log_variance - 1e-3).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_scales_and_shifts_of_the_data_go_through(method):
     p, a = smooth_law(600)
@@ -207,3 +269,9 @@ def test_bad_data_are_named():
         conditional_moments(p[:-1], np.nan_to_num(a))
     with pytest.raises(ValueError, match="method"):
         conditional_moments(p, np.nan_to_num(a), method="kernel")
+
+
+def test_many_passive_coordinates_need_rows():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="at least 124 rows"):
+        conditional_moments(rng.normal(size=(123, 30)), rng.normal(size=(123, 1)))

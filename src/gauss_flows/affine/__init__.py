@@ -10,6 +10,9 @@ from gauss_flows.affine.gaussian import affine_gain_gaussian as affine_gain_gaus
 from gauss_flows.affine.gaussian import coupling_contraction as coupling_contraction
 from gauss_flows.affine.gaussian import gaussian_kl as gaussian_kl
 from gauss_flows.affine.gaussian import marginal_contraction as marginal_contraction
+from gauss_flows.affine.gaussian import (
+    whitening_contraction_bound as whitening_contraction_bound,
+)
 from gauss_flows.affine.gaussian import whitening_gain_bound as whitening_gain_bound
 from gauss_flows.affine.layer import closed_form_coupling as closed_form_coupling
 from gauss_flows.affine.loss_split import AffineLossSplit as AffineLossSplit

@@ -79,16 +79,17 @@ def local_linear_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments
         [_line_at(centre, x[rows], a[rows]) for centre, rows in zip(centres, bins, strict=True)]
     )
     mean = _through(places, lines[first])
-    # About the cubics rather than the lines: what bends within a bin counts as spread.
     residual = a - mean(np.clip(x, places[0], places[-1]))
     total = a.var(0)
     floor = VARIANCE_FLOOR * np.where(total > 0, total, 1.0)
     logs = []
     for rows in bins:
         free = len(rows) - 2 if np.ptp(x[rows]) > 0 else len(rows) - 1
+        own = np.maximum(_squares_about_line(x[rows], a[rows]) / free, floor)
+        debiased = np.log(own) + np.log(free / 2.0) - digamma(free / 2.0)
+        # About the cubics rather than the line, since these are the mean that a layer takes off.
+        # Wider by the errors of the mean and of the variance itself, see `MomentFit.at`.
         variance = np.maximum((residual[rows] ** 2).sum(0) / free, floor)
-        debiased = np.log(variance) + np.log(free / 2.0) - digamma(free / 2.0)
-        # Of the line at its centre and of the variance itself, see `MomentFit.at`.
         wider = (1.0 + 1.0 / len(rows)) * free / max(free - 2.0, 1.0)
         logs.append(np.stack([debiased, np.log(variance * wider + total / len(x))]))
     spread = _through(places, np.stack(logs)[first])
@@ -103,10 +104,18 @@ def local_linear_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments
 
 
 def _line_at(centre: float, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    return a.mean(0) + (centre - x.mean()) * _slope(x, a)
+
+
+def _squares_about_line(x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    residual = a - a.mean(0) - (x - x.mean())[:, None] * _slope(x, a)
+    return (residual**2).sum(0)
+
+
+def _slope(x: np.ndarray, a: np.ndarray) -> np.ndarray:
     away = x - x.mean()
     spread = float(away @ away)
-    slope = away @ a / spread if spread > 0 else np.zeros(a.shape[1])
-    return a.mean(0) + (centre - x.mean()) * slope
+    return away @ a / spread if spread > 0 else np.zeros(a.shape[1])
 
 
 def _through(places: np.ndarray, values: np.ndarray) -> PchipInterpolator:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments
-from gauss_flows.affine.penalized import VARIANCE_FLOOR, MomentFit, fit_moments
+from gauss_flows.affine.penalized import VARIANCE_FLOOR, MomentFit, fit_moments, most_variance
 from gauss_flows.affine.spline_moments import ends, rows_of
 
 _ROWS_PER_FEATURE = 4
@@ -35,6 +35,8 @@ class FourierMoments(ConditionalMoments):
         shape_root: The same of the log-variance's, halved.
         offsets: Of the active coordinates, shape (d_active,).
         scales: Of the active coordinates, shape (d_active,).
+        lowest: Least of the active coordinates in units of the scales, shape (d_active,).
+        highest: Greatest of them, shape (d_active,).
         levels: Mean conditional variances in units of the scales, shape (d_active,).
         least: Share of a column's variance that every predictive one has at least.
     """
@@ -51,6 +53,8 @@ class FourierMoments(ConditionalMoments):
     shape_root: Float[Array, "d_active K K"]
     offsets: Float[Array, " d_active"]
     scales: Float[Array, " d_active"]
+    lowest: Float[Array, " d_active"]
+    highest: Float[Array, " d_active"]
     levels: Float[Array, " d_active"]
     least: float = eqx.field(static=True)
 
@@ -66,24 +70,29 @@ class FourierMoments(ConditionalMoments):
 
     def mean(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
         """E[a | p]."""
-        return self.offsets + self.scales * (self._features(p) @ self.mean_coefficients.T)
+        raw = self._features(p) @ self.mean_coefficients.T
+        return self.offsets + self.scales * jnp.clip(raw, self.lowest, self.highest)
 
     def log_variance(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
         """Log Var[a | p], with the bias of its estimate taken off."""
         features = self._features(p)
-        spread = jnp.minimum(_squares(features, self.shape_root), 1.0)
-        return self._raw_log_variance(features) + spread + 2 * jnp.log(self.scales)
+        return self._raw_log_variance(features) + self._spread(features) + 2 * jnp.log(self.scales)
 
     def variance(self, p: Float[ArrayLike, "... d_passive"]) -> Float[Array, "... d_active"]:
         """Predictive variance."""
         features = self._features(p)
         own = jnp.exp(self._raw_log_variance(features))
-        excess = 2.0 * _squares(features, self.shape_root) * jnp.maximum(own, self.levels)
-        return self.scales**2 * (own + excess + _squares(features, self.mean_root) + self.least)
+        excess = 2.0 * self._spread(features) * jnp.maximum(own, self.levels)
+        error = jnp.minimum(_squares(features, self.mean_root), 1.0)
+        return self.scales**2 * (own + excess + error + self.least)
 
     def _raw_log_variance(self, features: Array) -> Array:
         raw = features @ self.log_variance_coefficients.T
-        return jnp.maximum(raw, float(np.log(VARIANCE_FLOOR)))
+        most = jnp.log(most_variance(self.lowest, self.highest))
+        return jnp.clip(raw, float(np.log(VARIANCE_FLOOR)), most)
+
+    def _spread(self, features: Array) -> Array:
+        return jnp.minimum(_squares(features, self.shape_root), 1.0)
 
     def _features(self, p: ArrayLike) -> Array:
         centre, scale, low, high, frequencies, phases = jax.lax.stop_gradient(
@@ -141,6 +150,8 @@ def fourier_moments(
         shape_root=jnp.asarray(np.stack([_root(fit.shape) for fit in fits]), float),
         offsets=jnp.asarray([fit.offset for fit in fits], float),
         scales=jnp.asarray([fit.scale for fit in fits], float),
+        lowest=jnp.asarray([fit.lowest for fit in fits], float),
+        highest=jnp.asarray([fit.highest for fit in fits], float),
         levels=jnp.asarray([fit.level for fit in fits], float),
         least=1.0 / n_rows,
     )

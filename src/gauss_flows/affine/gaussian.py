@@ -138,16 +138,18 @@ def marginal_contraction(n_dims: int) -> float:
 def whitening_gain_bound(cov: Float[ArrayLike, "d d"], n_active: int) -> float:
     r"""A lower bound on the mean gain of one affine coupling at a random rotation.
 
-    $$\operatorname{E}_Q \Delta(Q) \ge
-    rac{D_A D_P D}{2 (D + 2)(D - 1)} \, rac{\operatorname{Var}[\lambda]}{\lambda_{\max}^2},$$
+    $$\operatorname{E}_Q \Delta(Q) \ge \frac{D_A}{2}
+    \Bigl[\bar\lambda - 1 - \log(\bar\lambda - u)\Bigr], \qquad
+    u = \frac{D D_P}{(D + 2)(D - 1)} \frac{\operatorname{Var}[\lambda]}{\lambda_{\max}},$$
 
-    with the variance of the D eigenvalues of Σ, for data from N(0, Σ), or any data with that
-    covariance where a layer is linear. It is strict: what is not white shrinks on average at every
-    layer, whatever the depth.
+    with mean, variance and largest of the D eigenvalues of Σ. It holds for all data with mean zero
+    and that covariance and is positive unless Σ = I: what is not white shrinks at every layer.
 
-    Since t − 1 ≥ log t, Δ is at least −½ Σ log(1 − R²_i) ≥ ½ Σ R²_i with the coefficients of
-    determination R²_i = Σ'_{iP} Σ'_{PP}⁻¹ Σ'_{Pi} / Σ'_{ii} ≥ ‖Σ'_{iP}‖² / λ²_max. An entry of
-    Σ' off the diagonal has mean square D Var[λ] / ((D + 2)(D − 1)), see `coupling_contraction`.
+    The conditional variances satisfy E log σ²_i(p) ≤ log C_ii with the C of
+    `affine_gain_gaussian`, the best linear prediction's, so that Δ is at least the Gaussian's. In
+    it E_Q Σ'_ii = λ̄, and C_ii ≤ Σ'_ii − ‖Σ'_iP‖² / λ_max, where an entry of Σ' off the diagonal has
+    mean square D Var[λ] / ((D + 2)(D − 1)), see `coupling_contraction`. Jensen's inequality does
+    the rest.
 
     Args:
         cov: Covariance Σ, shape (D, D), symmetric and positive definite, D >= 2.
@@ -162,7 +164,7 @@ def whitening_gain_bound(cov: Float[ArrayLike, "d d"], n_active: int) -> float:
 
     References:
         Draxler, Schnörr and Köthe, *Whitening Convergence Rate of Coupling-based Normalizing
-        Flows* (2022), whose bounds are of this kind; this one is derived here.
+        Flows* (2022), for λ̄ = 1, and for layers that also rescale the passive coordinates.
 
     Example:
         >>> import numpy as np
@@ -176,8 +178,62 @@ def whitening_gain_bound(cov: Float[ArrayLike, "d d"], n_active: int) -> float:
     n_dims = len(covariance)
     check_n_active(n_active, n_dims)
     eigenvalues = np.linalg.eigvalsh(covariance)
-    pairs = n_active * (n_dims - n_active) * n_dims / ((n_dims + 2) * (n_dims - 1))
-    return float(0.5 * pairs * eigenvalues.var() / eigenvalues[-1] ** 2)
+    mean = eigenvalues.mean()
+    share = n_dims * (n_dims - n_active) / ((n_dims + 2) * (n_dims - 1))
+    explained = share * eigenvalues.var() / eigenvalues[-1]
+    return float(0.5 * n_active * (mean - 1.0 - np.log(mean - explained)))
+
+
+def whitening_contraction_bound(kl: float, n_dims: int, n_active: int) -> float:
+    r"""An upper bound on what one affine coupling at a random rotation leaves of non-whiteness.
+
+    With $S = \mathrm{KL}(N(0, \Sigma) \,\|\, N(0, I))$ before the layer and $\operatorname{tr}
+    \Sigma = D$,
+
+    $$\frac{\operatorname{E}_Q S_1}{S} \le 1 + \frac{D_A}{2 S} \log\Bigl(1 -
+    \frac{2 D D_P}{(D + 2)(D - 1)} \cdot \frac{1 - r}{1 + r} \, (1 - g)\Bigr), \qquad
+    g = e^{-2 S / D}, \quad r = \sqrt{1 - e^{-2 S}}.$$
+
+    It grows with S, from $1 - 2 D_A D_P / ((D + 2)(D - 1))$ at zero. So L layers leave at most
+    this to the power L of the first S on average, if every coordinate is rescaled to unit variance
+    before each rotation; that keeps the trace at D and never adds to S.
+
+    It follows from `whitening_gain_bound`, since g is the geometric mean of the eigenvalues:
+    Var[λ] ≥ 2 λ_min (1 − g), and λ_min / λ_max ≥ (1 − r) / (1 + r), which holds because at a given
+    ratio κ = λ_max / λ_min the product of D positive numbers with mean 1 is at most
+    4 κ / (1 + κ)².
+
+    Args:
+        kl: S in nats, positive.
+        n_dims: Number of coordinates D, at least 2.
+        n_active: Number of active ones, 1 to D − 1.
+
+    Returns:
+        The factor.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    References:
+        Draxler, Schnörr and Köthe, *Whitening Convergence Rate of Coupling-based Normalizing
+        Flows* (2022). Cartwright and Field, *A refinement of the arithmetic mean-geometric mean
+        inequality* (1978), for the variance.
+
+    Example:
+        >>> from gauss_flows.affine import whitening_contraction_bound
+        >>> print(f"{whitening_contraction_bound(1e-8, 4, 2):.3f}")
+        0.556
+    """
+    _check_n_dims(n_dims)
+    check_n_active(n_active, n_dims)
+    if not 0 < kl < np.inf:
+        raise ValueError(f"Expected a positive, finite kl; got {kl!r}.")
+    root = np.sqrt(-np.expm1(-2.0 * kl))
+    # (1 − r) / (1 + r) without cancellation where r is close to 1.
+    ratio = np.exp(-2.0 * kl) / (1.0 + root) ** 2
+    share = 2.0 * n_dims * (n_dims - n_active) / ((n_dims + 2) * (n_dims - 1))
+    explained = share * ratio * -np.expm1(-2.0 * kl / n_dims)
+    return float(1.0 + 0.5 * n_active * np.log1p(-explained) / kl)
 
 
 def _check_n_dims(n_dims: int) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import PchipInterpolator
 
 
 class ConditionalMoments(eqx.Module):
@@ -113,7 +113,8 @@ class PiecewiseMoments(ConditionalMoments):
 
     def variance(self, p: Float[ArrayLike, "... 1"]) -> Float[Array, "... d_active"]:
         """Predictive variance."""
-        return jnp.exp(self._evaluate(2, p))
+        # Between the places that they were fitted at, either may bend past the other.
+        return jnp.exp(jnp.maximum(self._evaluate(2, p), self._evaluate(1, p)))
 
     def _evaluate(self, which: int, p: ArrayLike) -> Array:
         # The data's own places are not a parameter of the map: fine-tuning moves the values.
@@ -132,7 +133,9 @@ class PiecewiseMoments(ConditionalMoments):
 def piecewise_from_values(
     values: Float[np.ndarray, "3 d_active m"], places: Float[np.ndarray, " m"]
 ) -> PiecewiseMoments:
-    """A natural cubic spline through values at places, which become the ends of its pieces.
+    """Monotone cubics through values at places, which become the ends of the pieces.
+
+    They stay between the values that they join: no floor, ceiling or range is lost between.
 
     Args:
         values: Mean, log-variance and log predictive variance at the places.
@@ -141,8 +144,9 @@ def piecewise_from_values(
     Returns:
         The moments.
     """
-    spline = CubicSpline(places, values, axis=-1, bc_type="natural")
-    widths = np.diff(places).reshape(-1, 1, 1)
+    unit = (places - places[0]) / (places[-1] - places[0])
+    spline = PchipInterpolator(unit, values, axis=-1)
+    widths = np.diff(unit).reshape(-1, 1, 1)
     # scipy's coefficients: pieces second, the highest power of the distance first.
     powers = np.stack([spline.c[3 - j] * widths**j for j in range(4)], axis=-1)
     return PiecewiseMoments(

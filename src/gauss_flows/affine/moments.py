@@ -22,6 +22,7 @@ _LEAST_ROWS = {
     "fourier": 24,
     "boosting": 200,
 }
+_ROWS_PER_FREE_COEFFICIENT = 4
 
 
 def conditional_moments(
@@ -98,10 +99,12 @@ def fit_conditional_moments(
             f"Expected one passive coordinate for method {method!r}; got {n_passive}. Use "
             '"fourier" or "boosting".'
         )
-    if n_rows < _LEAST_ROWS[method]:
-        raise ValueError(
-            f"Expected at least {_LEAST_ROWS[method]} rows for method {method!r}; got {n_rows}."
-        )
+    least = _LEAST_ROWS[method]
+    if method == "fourier":
+        # Constant and p itself are fitted without a penalty.
+        least = max(least, _ROWS_PER_FREE_COEFFICIENT * (1 + n_passive))
+    if n_rows < least:
+        raise ValueError(f"Expected at least {least} rows for method {method!r}; got {n_rows}.")
     if method == "fourier":
         return fourier_moments(passive, active, random_state)
     if method == "boosting":

@@ -19,6 +19,9 @@ _MEAN_LOG_CHI2 = 1.2703628454614782  # −E log χ²₁
 # Variances below this share of the column's own are not believed.
 VARIANCE_FLOOR = 1e-8
 _MOST_LEVERAGE = 0.95
+# How far an influence follows what leaving its row out would do: a few rows of large leverage
+# would make up the whole standard error otherwise.
+_MOST_LEVERAGE_OF_INFLUENCE, _MOST_DROP_OF_INFLUENCE = 0.5, 0.5
 
 
 class Smooth(NamedTuple):
@@ -78,6 +81,8 @@ class MomentFit(NamedTuple):
         offset: Of the column, and its scale: both moments are of (a − offset) / scale.
         scale: See there.
         level: Mean of the variances, of (a − offset) / scale.
+        lowest: Least of (a − offset) / scale, below which no mean lies.
+        highest: Greatest of it.
         n_rows: Number of rows that were fitted.
     """
 
@@ -88,30 +93,37 @@ class MomentFit(NamedTuple):
     offset: float
     scale: float
     level: float
+    lowest: float
+    highest: float
     n_rows: int
 
     def at(self, basis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean, log-variance without its bias, and log predictive variance at rows of a basis."""
         spread = leverage(basis, self.shape)
-        plain = np.maximum(basis @ self.log_variance, np.log(VARIANCE_FLOOR))
+        plain = self._plain(basis)
         # The logarithm of an estimated variance is too small by half the variance of that
         # logarithm, which is twice the leverage.
         log_variance = plain + np.minimum(spread, 1.0)
         predictive = self._predictive(plain, spread, leverage(basis, self.mean_covariance))
         shift = 2.0 * np.log(self.scale)
         return (
-            self.offset + self.scale * (basis @ self.mean),
+            self.offset + self.scale * np.clip(basis @ self.mean, self.lowest, self.highest),
             log_variance + shift,
             predictive + shift,
         )
+
+    def _plain(self, basis):
+        most = most_variance(self.lowest, self.highest)
+        return np.clip(basis @ self.log_variance, np.log(VARIANCE_FLOOR), np.log(most))
 
     def _predictive(self, log_variance, spread, error):
         variance = np.exp(log_variance)
         # With k = 1 / spread degrees of freedom the best divisor is about (1 + 2/k) times the
         # estimate. The excess is charged at the average variance where that is larger: where few
         # rows lie close together by chance, the next one will not.
-        excess = 2.0 * spread * np.maximum(variance, self.level)
-        return np.log(variance + excess + error + 1.0 / self.n_rows)
+        excess = 2.0 * np.minimum(spread, 1.0) * np.maximum(variance, self.level)
+        # Where the data say nothing, the mean is as uncertain as the column and no more.
+        return np.log(variance + excess + np.minimum(error, 1.0) + 1.0 / self.n_rows)
 
     def at_own_rows(self, basis: Any, a: np.ndarray) -> tuple[np.ndarray, ...]:
         """What `RowMoments` holds, at the rows that were fitted.
@@ -119,19 +131,36 @@ class MomentFit(NamedTuple):
         What a row's own fit would have been without it follows from its leverages.
         """
         mean, log_variance, _ = self.at(basis)
-        plain = np.maximum(basis @ self.log_variance, np.log(VARIANCE_FLOOR))
+        plain = self._plain(basis)
         taken = np.minimum(np.exp(-plain) * leverage(basis, self.mean_covariance), _MOST_LEVERAGE)
         spread = np.minimum(leverage(basis, self.shape), 0.5)
         residual = (a - mean) / self.scale / (1.0 - taken)
         ratio = np.minimum(residual**2 * np.exp(-plain), _MOST_RATIO)
         left_out = plain - spread / (1.0 - spread) * (ratio - 1.0)
         left_out = np.maximum(left_out, plain - 1.0)
-        squares = residual**2 * np.exp(-left_out)
+        mild = residual * (1.0 - taken) / (1.0 - np.minimum(taken, _MOST_LEVERAGE_OF_INFLUENCE))
+        squares = mild**2 * np.exp(-np.maximum(left_out, plain - _MOST_DROP_OF_INFLUENCE))
         shift = 2.0 * np.log(self.scale)
         influence = 0.5 * (1.0 - left_out - shift - squares)
         error = leverage(basis, self.mean_covariance)
         predictive = self._predictive(left_out, spread, error) + shift
         return mean, log_variance, influence, a - self.scale * residual, predictive
+
+
+def most_variance(lowest: Any, highest: Any) -> Any:
+    """The largest variance of anything between two bounds, (highest − lowest)² / 4, or the floor.
+
+    Args:
+        lowest: The lower bound, a number or an array of NumPy or JAX.
+        highest: The upper one.
+
+    Returns:
+        The bound.
+
+    References:
+        Popoviciu, *Sur les équations algébriques ayant toutes leurs racines réelles* (1935).
+    """
+    return 0.25 * (highest - lowest) ** 2 + VARIANCE_FLOOR
 
 
 def leverage(basis: Any, covariance: np.ndarray) -> np.ndarray:
@@ -189,6 +218,8 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
         offset,
         scale,
         float(np.exp(eta).mean()),
+        float(y.min()),
+        float(y.max()),
         n_rows,
     )
 

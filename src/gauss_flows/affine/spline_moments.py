@@ -42,10 +42,10 @@ def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowM
     """
     p = p[:, 0]
     low, high = ends(p)
-    inside = np.clip(p, low, high)
-    edges = _edges(inside, low, high)
-    knots = np.concatenate([[low] * _DEGREE, edges, [high] * _DEGREE])
-    basis = BSpline.design_matrix(inside, knots, _DEGREE)
+    unit = np.clip((p - low) / (high - low), 0.0, 1.0)
+    edges = _edges(unit)
+    knots = np.concatenate([[0.0] * _DEGREE, edges, [1.0] * _DEGREE])
+    basis = BSpline.design_matrix(unit, knots, _DEGREE)
     penalty = _roughness(knots, edges)
     fits = [fit_moments(basis, penalty, column) for column in a.T]
     places = np.interp(
@@ -55,7 +55,7 @@ def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowM
     )
     grid = BSpline.design_matrix(places, knots, _DEGREE)
     values = np.stack([np.stack(fit.at(grid)) for fit in fits], axis=1)
-    return piecewise_from_values(values, places), rows_of(fits, basis, a)
+    return piecewise_from_values(values, low + (high - low) * places), rows_of(fits, basis, a)
 
 
 def ends(p: np.ndarray) -> tuple[float, float]:
@@ -64,7 +64,8 @@ def ends(p: np.ndarray) -> tuple[float, float]:
     beyond = max(int(np.ceil(_BEYOND * len(p))), min(_FEWEST_BEYOND, len(p) // 20))
     beyond = min(beyond, (len(p) - 1) // 2)
     low, high = float(ordered[beyond]), float(ordered[-1 - beyond])
-    least = 1e-6 * max(abs(low), abs(high), 1e-300)
+    # Where all but a few are the same, these say how far apart is near.
+    least = 1e-6 * max(abs(low), abs(high), float(ordered[-1] - ordered[0])) or 1.0
     if high - low < least:
         low, high = low - least, high + least
     return low, high
@@ -79,19 +80,19 @@ def rows_of(fits: list[MomentFit], basis: Any, a: np.ndarray) -> RowMoments:
     return RowMoments(mean, log_variance, influence, left_out_mean, left_out_log_variance)
 
 
-def _edges(p: np.ndarray, low: float, high: float) -> np.ndarray:
-    n_pieces = int(np.clip(len(p) // _ROWS_PER_KNOT, _FEWEST_KNOTS, _MOST_KNOTS))
+def _edges(unit: np.ndarray) -> np.ndarray:
+    n_pieces = int(np.clip(len(unit) // _ROWS_PER_KNOT, _FEWEST_KNOTS, _MOST_KNOTS))
     # Half the rows where they are, half spread evenly: the quantiles of both together.
-    even = np.linspace(low, high, len(p))
-    edges = np.quantile(np.concatenate([p, even]), np.linspace(0.0, 1.0, n_pieces + 1))
+    even = np.linspace(0.0, 1.0, len(unit))
+    edges = np.quantile(np.concatenate([unit, even]), np.linspace(0.0, 1.0, n_pieces + 1))
     # Ties would make knots fall together, where a spline breaks.
-    edges = (1.0 - _SPREAD) * edges + _SPREAD * np.linspace(low, high, n_pieces + 1)
-    edges[0], edges[-1] = low, high
+    edges = (1.0 - _SPREAD) * edges + _SPREAD * np.linspace(0.0, 1.0, n_pieces + 1)
+    edges[0], edges[-1] = 0.0, 1.0
     return edges
 
 
 def _roughness(knots: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Integral of the products of the basis functions' second derivatives, on a unit range."""
+    """Integral of the products of the basis functions' second derivatives."""
     size = len(knots) - _DEGREE - 1
     second = BSpline(knots, np.eye(size), _DEGREE).derivative(2)
     # They are straight between the edges, so two nodes a piece integrate their products.
@@ -100,5 +101,4 @@ def _roughness(knots: np.ndarray, edges: np.ndarray) -> np.ndarray:
     middle = 0.5 * (edges[1:] + edges[:-1])
     values = second((middle[:, None] + widths[:, None] * nodes).ravel())
     weights = np.repeat(0.5 * widths, 2)
-    penalty = values.T @ (weights[:, None] * values)
-    return penalty * (edges[-1] - edges[0]) ** 3
+    return values.T @ (weights[:, None] * values)
