@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 
 from affine.laws import BEST_DEGREES, BEST_GAIN
 from gauss_flows.affine import exact_affine_bound, exact_dependence
-from gauss_flows.datasets import WU, TwoGaussians, UniformSquare, W
+from gauss_flows.datasets import WU, TwoGaussians, TwoMoons, UniformSquare, W
 
 UNIT_SQUARE = UniformSquare(3**0.5)
 NEGENTROPY_OF_UNIFORM = 0.1764852083
@@ -89,6 +89,7 @@ def test_the_parts_add_up(density, degrees):
 
 def test_what_is_independent_after_the_layer():
     assert abs(exact_dependence(W())) < 1e-9
+    assert abs(exact_dependence(WU())) < 1e-6
     assert abs(exact_dependence(TwoGaussians(), np.pi / 2)) < 1e-9
 
 
@@ -99,3 +100,5 @@ def test_what_is_not():
 def test_angles_that_are_not_known_are_refused():
     with pytest.raises(ValueError, match="angle"):
         exact_affine_bound(W(), 0.3)
+    with pytest.raises(ValueError, match="exact conditionals"):
+        exact_affine_bound(TwoMoons(), 0.0)

@@ -271,6 +271,15 @@ def test_bad_data_are_named():
         conditional_moments(p, np.nan_to_num(a), method="kernel")
 
 
+def test_points_of_another_width_are_refused():
+    p, a = smooth_law(300)
+    for method in METHODS:
+        moments = conditional_moments(p, a, method=method)
+        for wrong in (np.zeros((3, 2)), 0.3):
+            with pytest.raises(ValueError, match=r"\(\.\.\., 1\)"):
+                moments.mean(wrong)
+
+
 def test_many_passive_coordinates_need_rows():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="at least 124 rows"):

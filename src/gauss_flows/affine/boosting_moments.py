@@ -7,7 +7,7 @@ from jax.core import Tracer
 from jaxtyping import ArrayLike
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments
+from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments, check_width
 from gauss_flows.affine.penalized import VARIANCE_FLOOR
 from gauss_flows.affine.spline_moments import ends
 
@@ -70,7 +70,7 @@ class BoostedMoments(ConditionalMoments):
                 "Expected arrays with values; got a traced one: trees run outside JAX. Use another "
                 "method than 'boosting' inside jit, grad or vmap."
             )
-        table = np.asarray(p, np.float64)
+        table = np.asarray(check_width(p, self.n_passive), np.float64)
         rows = np.clip(table, self.low, self.high).reshape(-1, self.n_passive)
         means = np.mean([[m.predict(rows) for m, _ in fold] for fold in self.models], axis=0)
         logs = np.mean([[_log(v.predict(rows)) for _, v in fold] for fold in self.models], axis=0)

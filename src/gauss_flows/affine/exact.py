@@ -80,14 +80,15 @@ def exact_affine_bound(density: SplitDensity, angle: float = 0.0) -> AffineBound
     by Gauss–Legendre quadrature between the breaks, with nodes that crowd at them.
 
     Args:
-        density: A density of `gauss_flows.datasets` with exact conditionals, or one like it.
+        density: A density of `gauss_flows.datasets` with exact conditionals (W, WU, the mixture,
+            the square), or one like it.
         angle: Angle θ of the rotation [p, a] = Q(θ) x, in radians.
 
     Returns:
         The bound and its parts.
 
     Raises:
-        ValueError: If the density does not know its conditionals at this angle.
+        ValueError: If the density does not know its conditionals, or not at this angle.
 
     References:
         Draxler, Schwarz, Schnörr and Köthe, *Characterizing the Role of a Single Coupling Layer in
@@ -121,6 +122,11 @@ def passive_rule(density: SplitDensity, angle: float = 0.0) -> tuple[np.ndarray,
     Returns:
         Nodes and weights, both of shape (m,): a mean over p is the weights' product with values.
     """
+    if not hasattr(density, "passive_breaks"):
+        raise ValueError(
+            "Expected a density with exact conditionals, such as W, WU, TwoGaussians and "
+            f"UniformSquare; got {density!r}."
+        )
     nodes, weights = leggauss(_NODES)
     t = 0.5 * (nodes + 1.0)
     # The substitution u = I(t; k, k): its derivative is a beta density, flat at both ends.
@@ -149,8 +155,8 @@ def exact_dependence(density: SplitDensity, angle: float = 0.0) -> float:
     a' is n or −n, and which of them depends on p.
 
     Args:
-        density: A density of `gauss_flows.datasets` with exact conditionals and smooth ones; of
-            others the last digits are not right.
+        density: A density of `gauss_flows.datasets` with exact conditionals: W, WU, the mixture or
+            the square. Of another one whose conditionals jump the last digits are not right.
         angle: Angle of the rotation in radians.
 
     Returns:
@@ -174,10 +180,12 @@ def exact_dependence(density: SplitDensity, angle: float = 0.0) -> float:
     mean, variance = density.conditional_moments(p, angle)
     deviation = np.sqrt(variance)
     nodes, weights = leggauss(_PANEL_NODES)
-    edges = np.linspace(-_REACH, _REACH, _PANELS + 1)
-    half = 0.5 * (edges[1] - edges[0])
+    # The standardised uniform law, which the squares and WU have given p, ends at ±√3.
+    jumps = np.array([-np.sqrt(3.0), np.sqrt(3.0)])
+    edges = np.sort(np.concatenate([np.linspace(-_REACH, _REACH, _PANELS + 1), jumps]))
+    half = 0.5 * np.diff(edges)[:, None]
     a = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * nodes).ravel()
-    weight = np.tile(half * weights, _PANELS)
+    weight = (half * weights).ravel()
     cos, sin = np.cos(angle), np.sin(angle)
     log_p = density.passive_log_prob(p, angle)
     marginal = np.zeros_like(a)

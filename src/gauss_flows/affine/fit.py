@@ -43,7 +43,7 @@ def fit_affine_flow(
     *,
     n_layers: int = ...,
     n_active: int | None = ...,
-    rotations: Rotations = ...,
+    rotations: Rotations | None = ...,
     training: Training = ...,
     step: float = ...,
     method: MomentMethod = ...,
@@ -68,7 +68,7 @@ def fit_affine_flow(
     *,
     n_layers: int = ...,
     n_active: int | None = ...,
-    rotations: Rotations = ...,
+    rotations: Rotations | None = ...,
     training: Training = ...,
     step: float = ...,
     method: MomentMethod = ...,
@@ -92,7 +92,7 @@ def fit_affine_flow(
     *,
     n_layers: int = 12,
     n_active: int | None = None,
-    rotations: Rotations = "oas",
+    rotations: Rotations | None = None,
     training: Training = "closed_form",
     step: float = 1.0,
     method: MomentMethod = "auto",
@@ -131,11 +131,11 @@ def fit_affine_flow(
         n_layers: Most layers.
         n_active: Active coordinates of each layer; by default ⌈d/2⌉.
         rotations: ``"oas"``, the optimal affine subspace of each layer's data (see
-            `optimal_affine_subspace`), or ``"random"``. Only random ones exist before training
-            end to end.
+            `optimal_affine_subspace`), or ``"random"``; by default the former, but for training
+            end to end, before which only random ones exist.
         training: How layers come by their moments.
         step: Share of the way that each closed-form layer goes, in (0, 1]: less than 1 takes more
-            layers and overfits later.
+            layers and overfits later. Networks go all the way.
         method: How closed-form layers and optimal rotations estimate moments, see
             `conditional_moments`.
         n_candidates: Candidate rotations of each layer.
@@ -188,6 +188,8 @@ def fit_affine_flow(
     check_count("patience", patience)
     if training not in get_args(Training):
         raise ValueError(f"Expected training to be one of {get_args(Training)}; got {training!r}.")
+    if rotations is None:
+        rotations = "random" if training == "end_to_end" else "oas"
     if rotations not in get_args(Rotations):
         raise ValueError(
             f"Expected rotations to be one of {get_args(Rotations)}; got {rotations!r}."

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments
+from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments, check_width
 from gauss_flows.affine.penalized import VARIANCE_FLOOR, MomentFit, fit_moments, most_variance
 from gauss_flows.affine.spline_moments import ends, rows_of
 
@@ -98,7 +98,8 @@ class FourierMoments(ConditionalMoments):
         centre, scale, low, high, frequencies, phases = jax.lax.stop_gradient(
             (self.centre, self.scale, self.low, self.high, self.frequencies, self.phases)
         )
-        u = (jnp.clip(jnp.asarray(p), low, high) - centre) / scale
+        inside = jnp.clip(jnp.asarray(check_width(p, self.n_passive)), low, high)
+        u = (inside - centre) / scale
         waves = jnp.sqrt(2.0) * jnp.cos(u @ frequencies.T + phases)
         return jnp.concatenate([jnp.ones((*u.shape[:-1], 1)), u, waves], axis=-1)
 

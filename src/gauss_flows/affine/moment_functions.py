@@ -119,7 +119,7 @@ class PiecewiseMoments(ConditionalMoments):
     def _evaluate(self, which: int, p: ArrayLike) -> Array:
         # The data's own places are not a parameter of the map: fine-tuning moves the values.
         breaks = jax.lax.stop_gradient(self.breaks)
-        p = jnp.clip(jnp.asarray(p)[..., 0], breaks[0], breaks[-1])
+        p = jnp.clip(jnp.asarray(check_width(p, 1))[..., 0], breaks[0], breaks[-1])
         last = breaks.size - 2
         piece = jnp.clip(
             jnp.searchsorted(breaks, p, side="right", method="compare_all") - 1, 0, last
@@ -128,6 +128,25 @@ class PiecewiseMoments(ConditionalMoments):
         t = ((p - left) / jnp.where(right > left, right - left, 1.0))[..., None]
         own = jnp.moveaxis(self.coefficients[which][:, piece], 0, -2)
         return own[..., 0] + t * (own[..., 1] + t * (own[..., 2] + t * own[..., 3]))
+
+
+def check_width(p: ArrayLike, n_passive: int) -> ArrayLike:
+    """Points of the passive coordinates, once their width is seen to be right.
+
+    Args:
+        p: The points.
+        n_passive: Number of passive coordinates.
+
+    Returns:
+        The points.
+
+    Raises:
+        ValueError: If their last axis is not that wide.
+    """
+    shape = np.shape(p)
+    if shape[-1:] != (n_passive,):
+        raise ValueError(f"Expected p of shape (..., {n_passive}); got {shape}.")
+    return p
 
 
 def piecewise_from_values(
