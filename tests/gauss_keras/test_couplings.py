@@ -355,7 +355,10 @@ def test_a_bad_clamp_is_refused(bound):
 @pytest.mark.parametrize("clamp", ["tanh", "sigmoid", None, tanh_log_scale_clamp(0.5)])
 def test_a_clamp_bounds_what_a_network_can_do(clamp):
     layer = MixtureCDFCoupling(
-        [True, False], keras.layers.Dense(6), num_components=2, log_scale_clamp=clamp
+        [True, False],
+        keras.layers.Dense(6, kernel_initializer="ones"),
+        num_components=2,
+        log_scale_clamp=clamp,
     )
     layer.build((None, 2))
     start = numbers(layer.mixture(np.zeros((1, 1), "float32")).log_scales)
