@@ -163,11 +163,10 @@ def test_a_closed_form_flow_is_a_flow_like_others(tmp_path):
         jr.key(5), flow, density.sample(jr.key(6), 1000), max_epochs=5, show_progress=False
     )
     assert losses["train"][-1] < losses["train"][0]
-    scale, rotation, _ = tuned.bijection.bijection.blocks[0].bijections
+    _, rotation, _ = tuned.bijection.bijection.blocks[0].bijections
     np.testing.assert_array_equal(
         rotation.matrix.tree, flow.bijection.bijection.blocks[0].bijections[1].matrix.tree
     )
-    del scale
 
 
 def test_data_on_any_scale():

@@ -38,7 +38,7 @@ def oracle_errors(n, seeds):
 def test_few_rows_are_enough():
     """The efficient estimate itself, which knows the moments, has an error of 0.050 at 256."""
     seeds = range(60)
-    own, known, bins = errors(256, "auto", seeds), oracle_errors(256, seeds), None
+    own, known = errors(256, "auto", seeds), oracle_errors(256, seeds)
     assert rms(own) < 1.1 * rms(known)
     assert rms(own) < 0.058
     bins = errors(256, "equal_width", range(20))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.stats import special_ortho_group
 
 from gauss_flows.affine import (
@@ -50,6 +51,13 @@ def test_one_layer_can_whiten_two_coordinates():
     gain = affine_gain_gaussian(cov, 1, turn)
     assert abs(gain - 0.5438410362) < 1e-9
     assert abs(gaussian_kl(cov) - gain) < 1e-9
+    best = minimize_scalar(
+        lambda angle: -affine_gain_gaussian(cov, 1, rotation_matrix(angle)),
+        bounds=(0.5, 1.5),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    assert abs(np.rad2deg(best.x) - 55.661843) < 1e-4
 
 
 def test_what_active_coordinates_have_in_common_remains():

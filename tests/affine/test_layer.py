@@ -92,6 +92,21 @@ def test_active_and_passive_are_independent_after_it(density):
     assert values.mean() > 0.3
 
 
+@pytest.mark.parametrize("density", [W(), WU()])
+def test_nor_does_a_fitted_layer_leave_a_dependence(density):
+    """The layer that was set from many rows, on others."""
+    layer = layer_of(rows(density, 65_536, 99))
+    rng = np.random.default_rng(0)
+    values = []
+    for seed in range(10):
+        x = rows(density, 2000, seed)
+        z = np.asarray(jax.vmap(layer.transform)(jnp.asarray(x)))
+        values.append(dependence(x[:, 0], z[:, 1], rng))
+    assert sum(value < 0.05 for value in values) <= 3
+    raw = rows(density, 2000, 0)
+    assert dependence(raw[:, 0], raw[:, 1], rng) == 0.01
+
+
 def test_the_mixture_s_are_not():
     values = p_values(TwoGaussians(), BEST, 16_000, range(4))
     assert (values < 0.05).mean() >= 0.75

@@ -52,15 +52,16 @@ class BoostedMoments(ConditionalMoments):
         """Number of active coordinates."""
         return len(self.offsets)
 
-    def mean(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore
+    # NumPy arrays, where the base promises JAX's: `differentiable` says so.
+    def mean(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """E[a | p]."""
         return self.offsets + self.scales * self._predict(p)[0]
 
-    def log_variance(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore
+    def log_variance(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Log Var[a | p]."""
         return self._predict(p)[1] + 2.0 * np.log(self.scales)
 
-    def variance(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore
+    def variance(self, p: ArrayLike) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Predictive variance: the trees were fitted to errors on rows that they had not seen."""
         return np.exp(self.log_variance(p)) + self.scales**2 * self.least
 

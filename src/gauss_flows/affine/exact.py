@@ -8,13 +8,14 @@ from jaxtyping import Array
 from numpy.polynomial.legendre import leggauss
 from scipy.special import betainc, betaln, xlog1py, xlogy
 
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
+
 _NODES = 400
 # The density of nodes vanishes to this order at every break, which tames what is not smooth there.
 _ORDER = 5
 # Panels of the standardised active coordinate, and how far it is followed.
 _PANELS, _PANEL_NODES, _REACH = 96, 16, 12.0
 _POINTS_AT_ONCE = 1_000_000
-_HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 
 
 class SplitDensity(Protocol):
@@ -105,7 +106,7 @@ def exact_affine_bound(density: SplitDensity, angle: float = 0.0) -> AffineBound
     mean, variance = density.conditional_moments(p, angle)
     gain = 0.5 * float(mass @ (mean**2 + variance - 1.0 - np.log(variance)))
     log_p = density.passive_log_prob(p, angle)
-    passive = float(mass @ (log_p + 0.5 * p**2 + _HALF_LOG_2PI))
+    passive = float(mass @ (log_p + 0.5 * p**2 + LOG_SQRT_2PI))
     conditional = float(mass @ density.conditional_negentropy(p, angle))
     before = density.kl_to_normal()
     after = before - gain
@@ -198,5 +199,5 @@ def exact_dependence(density: SplitDensity, angle: float = 0.0) -> float:
             given_p = np.exp(joint - log_p[rows, None]) * deviation[rows, None]
             marginal += mass[rows] @ given_p
     entropy = -float(weight @ xlogy(marginal, marginal))
-    conditional = _HALF_LOG_2PI + 0.5 - float(mass @ density.conditional_negentropy(p, angle))
+    conditional = LOG_SQRT_2PI + 0.5 - float(mass @ density.conditional_negentropy(p, angle))
     return entropy - conditional

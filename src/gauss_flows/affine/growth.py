@@ -84,8 +84,8 @@ def grow(
                     held = None if held is None else held.through(block)
                 else:
                     blocks = refine(refine_key, blocks)
-                    fitted = _through(start, blocks)
-                    held = None if held_start is None else _through(held_start, blocks)
+                    fitted = start.through_all(blocks)
+                    held = None if held_start is None else held_start.through_all(blocks)
                 stages.append(blocks)
                 gains.append(gain)
                 if log_probs:
@@ -132,12 +132,6 @@ def _best(gains: list[Estimate], log_probs: list[np.ndarray]) -> int:
 def _judge(held: States | None, left_out: States | None) -> np.ndarray:
     """Log-densities of the rows that the flow has not seen, or is as if it had not."""
     return np.concatenate([part.log_probs() for part in (held, left_out) if part is not None])
-
-
-def _through(states: States, blocks: Sequence[Block]) -> States:
-    for block in blocks:
-        states = states.through(block)
-    return states
 
 
 def _summary(gain: Estimate, log_probs: list[np.ndarray]) -> str:

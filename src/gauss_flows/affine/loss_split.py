@@ -9,12 +9,12 @@ from jaxtyping import ArrayLike, Float
 from gauss_flows.affine.gain import check_n_active, check_rotation_matrix
 from gauss_flows.affine.moments import MomentMethod, conditional_moments
 from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
 from gauss_flows.rbig import fit_rbig
 from gauss_flows.rbig.checks import check_finite_table
 from gauss_flows.rbig.options import check_count, check_seed
 from gauss_flows.rbig.rotations import derived_seed
 
-_HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 _LEAST_ROWS = 100
 
 
@@ -116,8 +116,8 @@ def affine_loss_split(
                 for i in range(n_active)
             ]
             single = np.stack(columns, axis=1) - log_p[:, None]
-        passive = log_p + np.sum(0.5 * p[held] ** 2 + _HALF_LOG_2PI, axis=1)
-        conditional = single + 0.5 + _HALF_LOG_2PI
+        passive = log_p + np.sum(0.5 * p[held] ** 2 + LOG_SQRT_2PI, axis=1)
+        conditional = single + 0.5 + LOG_SQRT_2PI
         correlation = joint - single.sum(1)
         rows.append((passive, conditional, correlation))
     passive, conditional, correlation = (np.concatenate(part) for part in zip(*rows, strict=True))

@@ -132,7 +132,8 @@ class MomentFit(NamedTuple):
         """
         mean, log_variance, _ = self.at(basis)
         plain = self._plain(basis)
-        taken = np.minimum(np.exp(-plain) * leverage(basis, self.mean_covariance), _MOST_LEVERAGE)
+        error = leverage(basis, self.mean_covariance)
+        taken = np.minimum(np.exp(-plain) * error, _MOST_LEVERAGE)
         spread = np.minimum(leverage(basis, self.shape), 0.5)
         residual = (a - mean) / self.scale / (1.0 - taken)
         ratio = np.minimum(residual**2 * np.exp(-plain), _MOST_RATIO)
@@ -142,7 +143,6 @@ class MomentFit(NamedTuple):
         squares = mild**2 * np.exp(-np.maximum(left_out, plain - _MOST_DROP_OF_INFLUENCE))
         shift = 2.0 * np.log(self.scale)
         influence = 0.5 * (1.0 - left_out - shift - squares)
-        error = leverage(basis, self.mean_covariance)
         predictive = self._predictive(left_out, spread, error) + shift
         return mean, log_variance, influence, a - self.scale * residual, predictive
 
@@ -193,7 +193,9 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
     y = (a - offset) / scale
     n_rows = len(y)
     floor = np.log(VARIANCE_FLOOR)
-    even = _diagonalized(_gram(basis), penalty)
+    gram = _dense(basis.T @ basis)
+    even = _diagonalized(gram, penalty)
+    ones = _constant(basis, gram)
     eta = np.zeros(n_rows)
     smooth = spread = None
     for _ in range(n_rounds):
@@ -207,7 +209,7 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
         smooth = _smooth(diagonal, weighted.T @ y, float(y @ (weights * y)), n_rows)
         taken = np.minimum(weights * leverage(basis, smooth.covariance), _MOST_LEVERAGE)
         squares = (y - basis @ smooth.coefficients) ** 2 / (1.0 - taken)
-        eta, spread = _log_variance(basis, even, squares, floor)
+        eta, spread = _log_variance(basis, even, ones, squares, floor)
     assert smooth is not None
     assert spread is not None
     return MomentFit(
@@ -224,7 +226,9 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
     )
 
 
-def _log_variance(basis, even: _Diagonal, squares: np.ndarray, floor: float):
+def _log_variance(
+    basis, even: _Diagonal, ones: np.ndarray, squares: np.ndarray, floor: float
+) -> tuple[np.ndarray, Smooth]:
     """Its values at the rows, and its fit."""
     n_rows = len(squares)
     least = np.exp(floor)
@@ -244,20 +248,14 @@ def _log_variance(basis, even: _Diagonal, squares: np.ndarray, floor: float):
         eta = np.maximum(eta + change, floor)
         if np.abs(change).max() < 1e-3:
             break
-    ones = _constant(basis)
     return eta, Smooth(fit.coefficients + level * ones, fit.covariance)
 
 
-def _constant(basis) -> np.ndarray:
+def _constant(basis, gram: np.ndarray) -> np.ndarray:
     """Coefficients of the function 1."""
-    gram = _gram(basis)
     gram = gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     total = np.asarray(basis.sum(axis=0)).ravel()
     return cho_solve(cho_factor(gram), total)
-
-
-def _gram(basis) -> np.ndarray:
-    return _dense(basis.T @ basis)
 
 
 def _dense(matrix) -> np.ndarray:

@@ -100,12 +100,7 @@ def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
         )
     ]
     blocks = _trained(training_key, blocks, fitted.rows, plan, show_progress=plan.show_progress)
-    rises = []
-    if held is not None:
-        end = held
-        for block in blocks:
-            end = end.through(block)
-        rises = [end.gain_over(held)]
+    rises = [] if held is None else [held.through_all(blocks).gain_over(held)]
     return Growth(blocks, [], rises, stopped=False)
 
 
@@ -162,5 +157,6 @@ def _trained(key, blocks, rows, plan: Plan, *, show_progress: bool = False) -> l
     trained, _ = fit_gaussianization_flow(
         key, flow, jnp.asarray(rows), show_progress=show_progress, **plan.training_options
     )
+    # flow_from_blocks made it an inverted BlockChain, which the type of a flow does not say.
     chain = trained.bijection.bijection  # pyright: ignore[reportAttributeAccessIssue]
     return [tuple(block.bijections) for block in chain.blocks]

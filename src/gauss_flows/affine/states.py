@@ -1,5 +1,6 @@
 """Rows on their way through a flow that is being built block by block."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,9 +15,9 @@ from gauss_flows.bijections.actnorm import ActNorm
 from gauss_flows.bijections.affine_coupling import AffineCoupling
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
 
 _ROWS_AT_ONCE = 65_536
-_HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 
 Block = tuple[AbstractBijection, ...]
 
@@ -47,12 +48,19 @@ class States(NamedTuple):
         change = np.concatenate([np.asarray(part[1], np.float64) for part in parts])
         return States(rows, self.log_det + change)
 
+    def through_all(self, blocks: Sequence[Block]) -> "States":
+        """Their states after several blocks."""
+        states = self
+        for block in blocks:
+            states = states.through(block)
+        return states
+
     def log_probs(self) -> Float[np.ndarray, " n"]:
         """Log-density of each row, the states taken for standard normal, in nats."""
         rows = np.asarray(self.rows, np.float64)
         with np.errstate(over="ignore"):
             quadratic = 0.5 * np.sum(rows**2, axis=1)
-        return self.log_det - quadratic - rows.shape[1] * _HALF_LOG_2PI
+        return self.log_det - quadratic - rows.shape[1] * LOG_SQRT_2PI
 
     def gain_over(self, before: "States") -> Estimate:
         """Mean log-density gained since another state, in nats."""

@@ -13,6 +13,7 @@ from scipy.stats import special_ortho_group
 
 from gauss_flows.affine.gain import affine_gain, check_n_active
 from gauss_flows.affine.moments import MomentMethod, conditional_moments
+from gauss_flows.bijections.orthogonal import checked_orthogonal
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.checks import check_finite_table
 from gauss_flows.rbig.options import check_count, check_seed
@@ -23,7 +24,6 @@ CandidateSet = Literal["angles", "random", "pca", "ica"]
 _FIRST_ANGLE = 0.2  # radians
 _LEAST_ANGLE = 1e-3
 _GROWTH, _SHRINKAGE = 1.5, 0.4
-_ORTHOGONAL = 1e-5
 
 
 class AffineSubspace(NamedTuple):
@@ -231,14 +231,15 @@ def _given(matrices: np.ndarray, n_dims: int) -> np.ndarray:
         raise ValueError(
             f"Expected candidates of shape (C, {n_dims}, {n_dims}); got {matrices.shape}."
         )
+    proper = []
     for index, matrix in enumerate(matrices):
-        fault = np.abs(matrix @ matrix.T - np.eye(n_dims)).max()
-        if not fault <= _ORTHOGONAL:
+        try:
+            proper.append(_proper(checked_orthogonal(matrix)))
+        except ValueError as error:
             raise ValueError(
-                f"Expected orthogonal candidates; got candidate {index}, with an entry of "
-                f"QQᵀ − I of {fault:.3g}."
-            )
-    return np.stack([_proper(matrix) for matrix in matrices])
+                f"Expected orthogonal candidates; got candidate {index}: {error}"
+            ) from error
+    return np.stack(proper)
 
 
 def rotation_matrix(angle: float) -> Float[np.ndarray, "2 2"]:
