@@ -30,19 +30,6 @@ def interior_uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, 
     return margin + (1 - 2 * margin) * u
 
 
-def random_sign(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Draw −1 or 1, each with probability one half.
-
-    Args:
-        key: Random key.
-        shape: Shape of what is drawn.
-
-    Returns:
-        The draws, in JAX's default precision.
-    """
-    return jr.rademacher(key, shape, dtype=float)
-
-
 def radius(x: Float[Array, "*n 2"]) -> Float[Array, "*n"]:
     """Distance from the origin, with derivative 0 there.
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from gauss_flows.datasets._checks import positive, real
 from gauss_flows.datasets._quadrature import even_breaks, panel_rule
-from gauss_flows.datasets._random import random_sign
 from gauss_flows.datasets._smoothed import by_rows, log_smoothed, smoothed_entropy
 from gauss_flows.datasets.base import PlanarDensity
 
@@ -63,7 +62,8 @@ class Spiral(PlanarDensity):
     def _sample(self, key, n):
         key_t, key_arm, key_noise = jr.split(key, 3)
         t = jr.uniform(key_t, (n,), minval=self.start, maxval=self.stop)
-        x = random_sign(key_arm, (n, 1)) * jnp.stack(self._arm(jnp, t), axis=-1)
+        side = jr.rademacher(key_arm, (n, 1), dtype=float)
+        x = side * jnp.stack(self._arm(jnp, t), axis=-1)
         return x + self.noise * jr.normal(key_noise, (n, 2))
 
     def _arm(self, xp, t):

@@ -9,7 +9,6 @@ import numpy as np
 
 from gauss_flows.datasets._checks import real
 from gauss_flows.datasets._quadrature import even_breaks, panel_rule
-from gauss_flows.datasets._random import random_sign
 from gauss_flows.datasets.split import SplitDensity
 
 # Beyond so many deviations lies less than 1e-18 of a normal's mass.
@@ -59,7 +58,7 @@ class TwoGaussians(SplitDensity):
     def _sample(self, key, n):
         key_side, key_noise = jr.split(key)
         noise = math.sqrt(self._variance) * jr.normal(key_noise, (n, 2))
-        return noise.at[:, 0].add(self.delta * random_sign(key_side, (n,)))
+        return noise.at[:, 0].add(self.delta * jr.rademacher(key_side, (n,), dtype=float))
 
     def _log_prob(self, x):
         exponents = [

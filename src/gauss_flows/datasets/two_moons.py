@@ -11,7 +11,7 @@ from jax import lax
 
 from gauss_flows.datasets._checks import positive
 from gauss_flows.datasets._quadrature import even_breaks, panel_rule
-from gauss_flows.datasets._random import radius, random_sign
+from gauss_flows.datasets._random import radius
 from gauss_flows.datasets._smoothed import by_rows, log_smoothed, smoothed_entropy
 from gauss_flows.datasets.base import PlanarDensity
 
@@ -59,7 +59,7 @@ class TwoMoons(PlanarDensity):
         key_t, key_moon, key_noise = jr.split(key, 3)
         t = jr.uniform(key_t, (n,), maxval=math.pi)
         x = jnp.stack([jnp.cos(t), jnp.sin(t)], axis=-1)
-        outer = random_sign(key_moon, (n, 1)) > 0
+        outer = jr.rademacher(key_moon, (n, 1)) > 0
         x = jnp.where(outer, x, jnp.asarray(_INNER_CENTRE, x.dtype) - x)
         return x + self.noise * jr.normal(key_noise, (n, 2))
 
