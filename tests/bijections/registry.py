@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 from flowjax.bijections import AbstractBijection, Chain
 from paramax import NonTrainable
@@ -71,6 +72,22 @@ def _rotation(**options) -> AbstractBijection:
     return randomised(layers.OrthogonalRotation(N_DIMS, key=jr.key(0), **options))
 
 
+def _rosenblatt(cond_dim: int | None) -> AbstractBijection:
+    n_all = N_DIMS + (cond_dim or 0)
+    keys = jr.split(jr.key(0), 4)
+    # Regressions that differ open gaps between components as wide as x is far, and there the map
+    # is flat to the last bit: with a condition, one of the far points would lie in such a gap.
+    n_slopes = 3 if cond_dim is None else 1
+    slopes = 0.5 * jr.normal(keys[2], (n_slopes, n_all, n_all))
+    return layers.MixtureRosenblatt(
+        0.5 * jr.normal(keys[0], (3,)),
+        jr.normal(keys[1], (3, n_all)),
+        jnp.broadcast_to(slopes, (3, n_all, n_all)),
+        0.3 * jr.normal(keys[3], (3, n_all)),
+        cond_dim=cond_dim,
+    )
+
+
 COUPLINGS = {
     "AffineCoupling": {},
     "DeepSigmoidCoupling": {"n_components": 3},
@@ -91,6 +108,8 @@ REGISTRY = (
     Entry("LULinearPermute", lambda: randomised(layers.LULinearPermute(N_DIMS, key=jr.key(0)))),
     Entry("MixtureGaussianCDF", lambda: randomised(layers.MixtureGaussianCDF(N_DIMS, 3))),
     Entry("MixtureLogisticCDF", lambda: randomised(layers.MixtureLogisticCDF(N_DIMS, 3))),
+    Entry("MixtureRosenblatt", lambda: _rosenblatt(None)),
+    Entry("MixtureRosenblatt", lambda: _rosenblatt(COND_DIM), COND_DIM, variant="given"),
     Entry("OrthogonalRotation", lambda: _rotation(method="cayley"), variant="cayley"),
     Entry(
         "OrthogonalRotation",

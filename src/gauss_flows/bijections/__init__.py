@@ -10,6 +10,7 @@ from gauss_flows.bijections.householder import HouseholderRotation
 from gauss_flows.bijections.lu_linear import LULinearPermute
 from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF, MixtureLogisticCDF
 from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
+from gauss_flows.bijections.mixture_rosenblatt import MixtureRosenblatt
 from gauss_flows.bijections.orthogonal import OrthogonalRotation
 from gauss_flows.bijections.residual import ResidualCoupling
 from gauss_flows.bijections.spline import RQSplineMarginal
@@ -27,6 +28,7 @@ __all__ = [
     "MixtureGaussianCDF",
     "MixtureGaussianCDFCoupling",
     "MixtureLogisticCDF",
+    "MixtureRosenblatt",
     "OrthogonalRotation",
     "RQSplineCoupling",
     "RQSplineMarginal",
