@@ -30,8 +30,8 @@ STOREYS = (
     {"bijections"},
     {"flows"},
     {"rbig", "training"},
-    {"affine"},
-    {"information", "estimators", "diagnostics", "serialization"},
+    {"affine", "selection"},
+    {"information", "estimators", "diagnostics", "numpyro", "serialization"},
     {"cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(STOREYS) for room in rooms}
@@ -161,6 +161,8 @@ def test_imports_run_one_way(path):
         ("gauss_flows.training.loop", "from gauss_flows.rbig.loop import fit_rbig"),
         ("gauss_flows.information.entropy", "import gauss_flows.diagnostics"),
         ("gauss_flows.serialization.save", "import gauss_flows.cli"),
+        ("gauss_flows.numpyro.guide", "from gauss_flows.serialization import save"),
+        ("gauss_flows.flows.diagonal", "from gauss_flows.numpyro import FlowDist"),
         ("gauss_flows.datasets.moons", "from gauss_flows.numerics import normal"),
         ("gauss_flows.rbig.loop", "from gauss_flows.datasets import moons"),
         ("gauss_flows.rbig.loop", "import gauss_flows"),
@@ -206,6 +208,7 @@ def test_a_wrong_arrow_is_rejected(module, source):
         ("gauss_flows.bijections.coupling", "from gauss_flows.numerics.normal import tail"),
         ("gauss_flows.bijections.coupling", "from .conditioner import Conditioner"),
         ("gauss_flows.cli.fit", "from gauss_flows import rbig, serialization"),
+        ("gauss_flows.numpyro.guide", "import numpyro\nfrom gauss_flows.flows import assemble"),
         ("gauss_flows.affine.bound", "from ..rbig import fit_rbig\nimport jax"),
         ("gauss_flows.serialization.save", "from gauss_flows._version import __version__"),
         ("gauss_flows", "from gauss_flows.cli import main"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gauss_flows.cli.report import counted
+from gauss_flows.selection.words import counted
 
 MAX_COMPONENTS = 10
 # Past the best BIC by so many components, more have never been seen to help.

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.cli.errors import InputError, warn
-from gauss_flows.cli.report import counted
 from gauss_flows.cli.tables import Table
+from gauss_flows.selection.words import counted
 
 # A value that fills this share of a column is an atom: no density describes it.
 _ATOM_SHARE = 0.1

@@ -12,21 +12,25 @@ from numpy.typing import NDArray
 
 from gauss_flows._version import __version__
 from gauss_flows.cli import pictures, tables
-from gauss_flows.cli.assemble import (
+from gauss_flows.cli.baselines import Baseline, fit_baselines
+from gauss_flows.cli.checks import check_density_exists, check_finite, check_n_rows
+from gauss_flows.cli.errors import InputError
+from gauss_flows.cli.flow_file import FlowFile, check_replaceable, save_flow
+from gauss_flows.cli.info import describe, n_parameters
+from gauss_flows.cli.interrupt import check_interrupt
+from gauss_flows.cli.outputs import check_apart, check_writable
+from gauss_flows.cli.report import as_json, plain
+from gauss_flows.cli.sample import drawn
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.selection.assemble import (
     standard_deviations,
     standardise,
     standardiser,
     with_standardiser,
 )
-from gauss_flows.cli.baselines import Baseline, fit_baselines
-from gauss_flows.cli.checks import check_density_exists, check_finite, check_n_rows
-from gauss_flows.cli.evaluate import draw, log_density, to_latent
-from gauss_flows.cli.fitting import Settings, fit_flow
-from gauss_flows.cli.flow_file import FlowFile, check_replaceable, save_flow
-from gauss_flows.cli.info import describe, n_parameters
-from gauss_flows.cli.interrupt import check_interrupt
-from gauss_flows.cli.outputs import check_apart, check_writable
-from gauss_flows.cli.report import as_json, counted, mean_of, nats, plain, shown
+from gauss_flows.selection.evaluate import log_density, to_latent
+from gauss_flows.selection.fitting import Settings, fit_flow
+from gauss_flows.selection.words import counted, nats, shown
 
 _DRAWN = 5_000
 _SHOWN = 3
@@ -65,6 +69,11 @@ def run(arguments: Namespace) -> None:
     train, test = table.values[split.train], table.values[split.test]
     check_n_rows(table, len(train), arguments.n_components)
     check_density_exists(table._replace(values=train))
+    if train.shape[1] == 1 and arguments.family.endswith("-coupling"):
+        raise InputError(
+            f"a {arguments.family} flow needs two columns, one to condition on; got one: "
+            "use --family diagonal"
+        )
 
     talks = not (arguments.quiet or arguments.json)
     tell = _progress if talks else lambda _: None
@@ -106,7 +115,7 @@ def run(arguments: Namespace) -> None:
         "n_blocks": fitted.n_blocks,
         "recipe": str(fitted.recipe),
         "n_parameters": n_parameters(flow),
-        "log_likelihood": mean_of(scores),
+        "log_likelihood": Estimate.of_mean(scores),
         "baselines": [_compared(baseline, scores) for baseline in baselines],
         "candidates": [one._asdict() for one in fitted.candidates],
         "training": _training(fitted.history),
@@ -123,7 +132,7 @@ def run(arguments: Namespace) -> None:
             arguments.picture,
             columns=table.columns,
             data=table.values,
-            samples=draw(flow, _DRAWN, arguments.seed),
+            samples=drawn(flow, _DRAWN, arguments.seed),
             z=to_latent(flow, test),
             title=f"{arguments.table}: {describe(summary)}",
             subtitle=f"held-out log-likelihood {shown(summary['log_likelihood'])} nats a row",
@@ -153,9 +162,9 @@ def _compared(baseline: Baseline, scores: NDArray[np.float64]) -> dict[str, Any]
     return {
         "name": baseline.name,
         "n_components": baseline.n_components,
-        "log_likelihood": mean_of(baseline.log_density),
+        "log_likelihood": Estimate.of_mean(baseline.log_density),
         # Row by row: much of what makes a row likely is common to both.
-        "gain": mean_of(scores - baseline.log_density),
+        "gain": Estimate.of_mean(scores - baseline.log_density),
     }
 
 

@@ -12,8 +12,8 @@ from flowjax.distributions import AbstractTransformed
 from numpy.typing import NDArray
 
 from gauss_flows.cli.errors import InputError, listed, warn
-from gauss_flows.cli.report import counted
 from gauss_flows.cli.tables import Table
+from gauss_flows.selection.words import counted
 from gauss_flows.serialization import FlowFileError, load, load_metadata, save
 
 

@@ -11,9 +11,10 @@ import jax
 from flowjax.bijections import Chain
 
 from gauss_flows.bijections.block_chain import BlockChain
-from gauss_flows.cli.assemble import layers_of
 from gauss_flows.cli.flow_file import load_flow
-from gauss_flows.cli.report import as_json, counted, estimate_from, shown
+from gauss_flows.cli.report import as_json, estimate_from
+from gauss_flows.selection.assemble import layers_of
+from gauss_flows.selection.words import counted, shown
 
 
 def run(arguments: Namespace) -> None:

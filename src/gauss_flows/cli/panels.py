@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gauss_flows.cli.report import counted
+from gauss_flows.selection.words import counted
 
 DATA, MODEL, DARK, FAINT = "#9db4c8", "#c8553d", "#2f3e46", "#7d8b99"
 Z_LIMIT = 4.5

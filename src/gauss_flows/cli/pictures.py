@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.cli import panels
-from gauss_flows.cli.assemble import standard_deviations
 from gauss_flows.cli.errors import InputError
-from gauss_flows.cli.report import counted
+from gauss_flows.selection.assemble import standard_deviations
+from gauss_flows.selection.words import counted
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _MAX_PANELS = 4

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from gauss_flows.cli import tables
 from gauss_flows.cli.checks import check_finite
 from gauss_flows.cli.errors import warn
-from gauss_flows.cli.evaluate import log_density
 from gauss_flows.cli.flow_file import load_flow, matched_rows
 from gauss_flows.cli.outputs import check_apart, check_writable
-from gauss_flows.cli.report import as_json, counted, mean_of, nats, shown
+from gauss_flows.cli.report import as_json
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.selection.evaluate import log_density
+from gauss_flows.selection.words import counted, nats, shown
 
 _SHOWN = 5
 # Farther down the square of z has overflowed, whatever number stands for it.
@@ -36,7 +38,7 @@ def run(arguments: Namespace) -> None:
     _warn_of_infinite(scores, arguments.table)
     if arguments.output:
         tables.write_table(arguments.output, scores[:, None], ["log_density"])
-    mean = mean_of(scores)
+    mean = Estimate.of_mean(scores)
     order = np.argsort(scores, kind="stable")[:_SHOWN]
     if arguments.json:
         print(

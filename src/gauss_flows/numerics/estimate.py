@@ -45,9 +45,10 @@ class Estimate(NamedTuple):
         values = np.asarray(values, np.float64)
         weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight)
         weights = weights / weights.sum()
-        mean = np.tensordot(weights, values, axes=1)
         one_row = (weights**2).sum()
-        spread = np.tensordot(weights**2, (values - mean) ** 2, axes=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        # Log densities are infinite or huge where a row is far away.
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            mean = np.tensordot(weights, values, axes=1)
+            spread = np.tensordot(weights**2, (values - mean) ** 2, axes=1)
             error = np.sqrt(spread / (1 - one_row))
         return cls(mean[()], error[()])

@@ -12,12 +12,12 @@ import numpy as np
 from flowjax.distributions import Transformed
 from numpy.typing import NDArray
 
-from gauss_flows.cli.assemble import build_flow
-from gauss_flows.cli.closed_form import Block, Recipe, Trial, gains, grow, try_recipes
-from gauss_flows.cli.errors import InputError
-from gauss_flows.cli.evaluate import log_density
-from gauss_flows.cli.report import counted, mean_of, shown
 from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig.blocks import Block, Recipe, grow
+from gauss_flows.selection.assemble import build_flow
+from gauss_flows.selection.evaluate import log_density
+from gauss_flows.selection.recipes import Trial, gains, try_recipes
+from gauss_flows.selection.words import counted, shown
 from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
 
 Array = NDArray[np.float64]
@@ -93,11 +93,6 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
         The fit.
     """
     n_dims = x.shape[1]
-    if n_dims == 1 and settings.family.endswith("-coupling"):
-        raise InputError(
-            f"a {settings.family} flow needs two columns, one to condition on; got one: "
-            "use --family diagonal"
-        )
     folds = _folds(len(x), settings.seed)
     trial, candidates = _choose_start(x, folds, settings, tell)
     if settings.family == "auto":
@@ -144,7 +139,7 @@ def _choose_start(
     candidates = [
         Candidate(
             f"closed form, {counted(t.n_blocks, 'block')}, {t.recipe}",
-            mean_of(t.log_density),
+            Estimate.of_mean(t.log_density),
         )
         for t in trials
     ]
@@ -176,7 +171,7 @@ def _choose_family(
     best, best_score = "rbig", log_density(_start("rbig", blocks, settings), x[held])
     if settings.max_epochs == 0:
         return best, []
-    candidates = [Candidate("on one fifth: the closed form", mean_of(best_score))]
+    candidates = [Candidate("on one fifth: the closed form", Estimate.of_mean(best_score))]
     families = ["diagonal"]
     if x.shape[1] > 1 and len(x) >= _ROWS_FOR_NETWORKS:
         families.append("mixture-coupling")
@@ -185,8 +180,8 @@ def _choose_family(
         start = _to_be_trained(trial, family, x.shape[1], settings)
         flow, _ = _train(family, start, x[~held], settings)
         score = log_density(flow, x[held])
-        tell(f"{family}: gains {shown(mean_of(score - best_score))} nats")
-        candidates.append(Candidate(f"on one fifth: {family}, trained", mean_of(score)))
+        tell(f"{family}: gains {shown(Estimate.of_mean(score - best_score))} nats")
+        candidates.append(Candidate(f"on one fifth: {family}, trained", Estimate.of_mean(score)))
         if gains(score, best_score):
             best, best_score = family, score
     return best, candidates

@@ -20,9 +20,9 @@ from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.bijections.householder import HouseholderRotation
 from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
 from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
-from gauss_flows.cli.closed_form import Block, Marginals, pad
 from gauss_flows.flows.assemble import flow_from_blocks, standard_normal
 from gauss_flows.flows.coupling import affine_coupling_flow, coupling_gaussianization_flow
+from gauss_flows.rbig.blocks import Block, Marginals, pad
 from gauss_flows.rbig.constant import with_constant_parameters
 
 # A shift that single precision rounds by more than this share of the scale is kept in double.

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from gauss_flows.cli.closed_form import Recipe
-from gauss_flows.cli.errors import suggestion
-from gauss_flows.cli.report import mean_of, shown
 from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig.blocks import Recipe
+from gauss_flows.selection.words import shown
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ def test_estimates(value, error, text):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("far", [-np.inf, -1e305])
 def test_mean_of_rows_that_are_far_away_is_silent(far):
-    estimate = mean_of(np.array([-1.0, far]))
+    estimate = Estimate.of_mean(np.array([-1.0, far]))
     assert estimate.value <= far / 2
     assert not np.isfinite(estimate.standard_error)
 
@@ -35,10 +34,3 @@ def test_mean_of_rows_that_are_far_away_is_silent(far):
 def test_one_component():
     assert str(Recipe(True, 1)) == "marginals first, 1 component"
     assert str(Recipe(False, 2)) == "rotation first, 2 components"
-
-
-def test_suggestions_are_slips_and_no_guesses():
-    options = ["--columns", "--output", "--quiet", "--seed"]
-    assert suggestion("--bogus", options) == ""
-    assert suggestion("--sead", options) == "; did you mean '--seed'?"
-    assert suggestion("--colums", options) == "; did you mean '--columns'?"

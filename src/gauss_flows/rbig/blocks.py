@@ -1,4 +1,4 @@
-"""Blocks of rotation and marginals fitted in closed form, their number chosen by held-back rows.
+"""Blocks of rotation and marginals fitted in closed form.
 
 This is RBIG with two freedoms that small tables need: the marginals may come before the first
 rotation (which makes the first two blocks a Gaussian copula), and each column has as many
@@ -7,7 +7,6 @@ components as its BIC supports.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
-from gauss_flows.cli.report import counted, mean_of
 from gauss_flows.numerics import gaussian_mixture
 from gauss_flows.rbig.marginal_fit import fit_mixtures
 
@@ -60,15 +58,8 @@ class Recipe(NamedTuple):
         first = "marginals first" if self.marginals_first else "rotation first"
         if self.n_components is None:
             return f"{first}, components by BIC"
-        return f"{first}, {counted(self.n_components, 'component')}"
-
-
-class Trial(NamedTuple):
-    """A recipe with a number of blocks, and the log density of rows that it was not fitted to."""
-
-    recipe: Recipe
-    n_blocks: int
-    log_density: Array
+        plural = "" if self.n_components == 1 else "s"
+        return f"{first}, {self.n_components} component{plural}"
 
 
 def grow(x: Array, recipe: Recipe, n_blocks: int) -> list[Block]:
@@ -84,82 +75,9 @@ def grow(x: Array, recipe: Recipe, n_blocks: int) -> list[Block]:
     """
     blocks = []
     for index in range(n_blocks):
-        blocks.append(_next_block(x, index, recipe))
+        blocks.append(next_block(x, index, recipe))
         x, _ = push(blocks[-1], x)
     return blocks
-
-
-def try_recipes(
-    x: Array,
-    recipes: Sequence[Recipe],
-    held_back: Sequence[NDArray[np.bool_]],
-    max_blocks: int,
-    *,
-    exactly: bool = False,
-    patience: int = 2,
-    tell: Callable[[str], None] = lambda _: None,
-) -> list[Trial]:
-    """Find the number of blocks of every recipe on rows that are held back from its fit.
-
-    A number is better where these rows gain more than the gain's standard error.
-
-    Args:
-        x: Rows of shape (n, d).
-        recipes: The recipes.
-        held_back: One mask of shape (n,) for each fold; the rows scored are all those in one.
-        max_blocks: The most blocks.
-        exactly: Score that number of blocks alone.
-        patience: Blocks to go on for after the best number.
-        tell: Called with a line about each recipe.
-
-    Returns:
-        One trial for each recipe, with its best number of blocks.
-    """
-    trials: list[Trial] = []
-    for recipe in recipes:
-        # After one block of single components the rows have no correlation left to rotate.
-        most = (
-            1
-            if recipe.n_components == 1 and not (recipe.marginals_first or exactly)
-            else max_blocks
-        )
-        best = None
-        for n_blocks, log_density in enumerate(_fold_scores(x, recipe, held_back), start=1):
-            trial = Trial(recipe, n_blocks, log_density)
-            if best is None or exactly or gains(log_density, best.log_density):
-                best = trial
-            if n_blocks == most or n_blocks - best.n_blocks >= patience:
-                trials.append(best)
-                break
-        trial = trials[-1]
-        mean = trial.log_density.mean()
-        blocks = counted(trial.n_blocks, "block")
-        tell(f"{recipe}: {mean:.3f} nats on held-back rows with {blocks}")
-    return trials
-
-
-def gains(new: Array, old: Array) -> bool:
-    """Say whether rows gain more log density than the gain's standard error."""
-    gain = mean_of(new - old)
-    return bool(gain.value > gain.standard_error)
-
-
-def _fold_scores(
-    x: Array, recipe: Recipe, held_back: Sequence[NDArray[np.bool_]]
-) -> Iterator[Array]:
-    states = [x] * len(held_back)
-    log_dets = [np.zeros(len(x)) for _ in held_back]
-    index = 0
-    while True:
-        scores = []
-        for fold, held in enumerate(held_back):
-            block = _next_block(states[fold][~held], index, recipe)
-            # All rows in one call, so that every fold and block runs the same compiled code.
-            states[fold], change = push(block, states[fold])
-            log_dets[fold] += change
-            scores.append(log_normal(states[fold][held]) + log_dets[fold][held])
-        yield np.concatenate(scores)
-        index += 1
 
 
 def log_normal(z: Array) -> Array:
@@ -193,7 +111,17 @@ def _gaussianize(x, log_weights, means, log_scales):
     return z, log_det.sum(-1)
 
 
-def _next_block(x: Array, index: int, recipe: Recipe) -> Block:
+def next_block(x: Array, index: int, recipe: Recipe) -> Block:
+    """Fit one block.
+
+    Args:
+        x: Rows after the blocks before it, shape (n, d).
+        index: How many those are.
+        recipe: How.
+
+    Returns:
+        The block.
+    """
     n_dims = x.shape[1]
     if n_dims == 1 or (index == 0 and recipe.marginals_first):
         matrix = np.eye(n_dims)

@@ -8,8 +8,7 @@ from flowjax.bijections import Affine, Invert
 from flowjax.distributions import StandardNormal, Transformed
 from scipy.stats import kstest, norm
 
-from gauss_flows.cli.errors import InputError
-from gauss_flows.cli.evaluate import draw, log_density, to_latent
+from gauss_flows.selection.evaluate import draw, log_density, to_latent
 
 LOC, SCALE = np.array([5.0, -300.0]), np.array([0.1, 40.0])
 
@@ -44,5 +43,5 @@ def test_latents_and_densities_are_the_flow_s_in_double_precision(flow):
 
 def test_draws_that_are_not_finite_are_refused():
     flow = Transformed(StandardNormal((1,)), Affine(jnp.zeros(1), jnp.array([jnp.inf])))
-    with jax.enable_x64(True), pytest.raises(InputError, match="not finite"):
+    with jax.enable_x64(True), pytest.raises(ValueError, match="not finite"):
         draw(flow, 3, 0)

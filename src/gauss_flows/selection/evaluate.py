@@ -13,8 +13,6 @@ import numpy as np
 from flowjax.distributions import AbstractTransformed
 from numpy.typing import NDArray
 
-from gauss_flows.cli.errors import InputError
-
 _ROWS_AT_ONCE = 16384
 
 _Array = NDArray[np.float64]
@@ -58,14 +56,14 @@ def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
         Rows in the flow's units, shape (n, d).
 
     Raises:
-        InputError: If a row is not finite: a draw beyond what the flow's units can hold.
+        ValueError: If a row is not finite: a draw beyond what the flow's units can hold.
     """
     with jax.enable_x64(True):
         keys = jr.split(jr.key(seed), -(-n // _ROWS_AT_ONCE))
         z = np.concatenate([jr.normal(key, (_ROWS_AT_ONCE, *flow.shape)) for key in keys])[:n]
     x = _in_parts(_to_data, flow, z)
     if not np.isfinite(x).all():
-        raise InputError("the flow cannot draw rows: one of them is not finite")
+        raise ValueError("the flow cannot draw rows: one of them is not finite")
     return x
 
 

@@ -1,0 +1,1 @@
+"""Which flow the data support: candidates compared on rows that are held back from them."""
