@@ -67,7 +67,7 @@ def test_family_is_chosen_by_rows_that_it_does_not_see(monkeypatch):
     x = np.random.default_rng(0).normal(size=(60, 2))
     held = np.arange(60) == 7  # one row, whose gain has no standard error
     trial = recipes.Trial(Recipe(True, 1), 1, np.zeros(1))
-    fitting._choose_family(x, held, trial, SETTINGS._replace(family="auto"), told.append)
+    fitting._choose_family(x, held, trial, None, SETTINGS._replace(family="auto"), told.append)
     assert told[-1] in ("diagonal: gains 0.00 ± ? nats", "diagonal: gains -0.00 ± ? nats")
     assert len(seen) == 2
     for rows in seen:

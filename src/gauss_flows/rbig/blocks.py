@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 
 BIC_COMPONENTS = (1, 2, 3, 5, 8)
 _ROWS_AT_ONCE = 16384
+# The scale of values not seen yet, in units of the farthest seen.
+_REACH = 1.0
 # A component that is split keeps its variance, and the halves differ so that training can part
 # them: they move by this share of the scale to either side.
 _SPLIT = 0.1
@@ -141,7 +143,22 @@ def _fit_marginals(x: Array, n_components: int | None) -> Marginals:
     widest = sizes[choice.max()]
     padded = [pad(Marginals(*fit[:3]), widest) for fit in fits[: choice.max() + 1]]
     columns = np.arange(x.shape[1])
-    return Marginals(*(np.stack(parts)[choice, columns] for parts in zip(*padded, strict=True)))
+    chosen = (np.stack(parts)[choice, columns] for parts in zip(*padded, strict=True))
+    return _with_far_values(Marginals(*chosen), x)
+
+
+def _with_far_values(marginals: Marginals, x: Array) -> Marginals:
+    """Give one value in n + 1 to a component that reaches beyond all that were seen.
+
+    With about that probability one more value lies beyond them, where the narrow tails of fitted
+    components would call it impossible.
+    """
+    share = 1.0 / (len(x) + 1.0)
+    centre = x.mean(0)
+    reach = _REACH * np.abs(x - centre).max(0)
+    added = np.full(len(centre), np.log(share)), centre, np.log(reach)
+    kept = marginals._replace(log_weights=marginals.log_weights + np.log1p(-share))
+    return Marginals(*(np.column_stack([old, new]) for old, new in zip(kept, added, strict=True)))
 
 
 def pad(marginals: Marginals, n_components: int) -> Marginals:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _LOG_2PI = np.log(2 * np.pi)
+# Scales of the components that stand for the rows not seen yet, in units of the pooled one.
+_FAR_SCALES = (2.0, 6.0)
 
 
 class JointMixture(NamedTuple):
@@ -67,18 +69,41 @@ def fit_joint_mixture(
     """
     n, d = x.shape
     prior = strength * n_components ** (-2.0 / d) * pooled
-    responsibilities = _k_means(x, n_components, seed)
+    mixture = _maximise(x, _k_means(x, n_components, seed), prior, strength)
     last = -np.inf
     for _ in range(max_iterations):
-        mixture = _maximise(x, responsibilities, prior, strength)
         terms = _log_terms(mixture, x)
         log_density = _log_sum(terms)
         reached = log_density.mean() + _log_prior(mixture, prior, strength) / n
         if reached - last < tolerance:
             break
         last = reached
-        responsibilities = np.exp(terms - log_density[:, None])
+        mixture = _maximise(x, np.exp(terms - log_density[:, None]), prior, strength)
     return mixture
+
+
+def with_far_rows(mixture: JointMixture, mean: Array, pooled: Array, n_rows: int) -> JointMixture:
+    """Give one row in n + 1 to wide components around the whole.
+
+    One more row would lie beyond all n with about that probability, where the narrow tails of
+    fitted components would call it impossible.
+
+    Args:
+        mixture: The mixture.
+        mean: The mean of the rows it was fitted to, shape (d,).
+        pooled: Their covariance, shape (d, d).
+        n_rows: Their number n.
+
+    Returns:
+        The mixture with two more components.
+    """
+    share = 1.0 / (n_rows + 1.0)
+    n_far = len(_FAR_SCALES)
+    return JointMixture(
+        np.append(mixture.log_weights + np.log1p(-share), np.full(n_far, np.log(share / n_far))),
+        np.concatenate([mixture.means, np.tile(mean, (n_far, 1))]),
+        np.concatenate([mixture.covariances, [scale**2 * pooled for scale in _FAR_SCALES]]),
+    )
 
 
 def _k_means(x: Array, n_components: int, seed: int) -> Array:
@@ -86,7 +111,7 @@ def _k_means(x: Array, n_components: int, seed: int) -> Array:
 
     if n_components == 1:
         return np.ones((len(x), 1))
-    labels = KMeans(n_components, n_init=1, random_state=seed).fit(x).labels_
+    labels = KMeans(n_components, random_state=seed).fit(x).labels_
     return np.eye(n_components)[labels]
 
 

@@ -20,10 +20,12 @@ from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.bijections.householder import HouseholderRotation
 from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
 from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
+from gauss_flows.bijections.mixture_rosenblatt import MixtureRosenblatt
 from gauss_flows.flows.assemble import flow_from_blocks, standard_normal
 from gauss_flows.flows.coupling import affine_coupling_flow, coupling_gaussianization_flow
 from gauss_flows.rbig.blocks import Block, Marginals, pad
 from gauss_flows.rbig.constant import with_constant_parameters
+from gauss_flows.selection.mixtures import FittedMixture
 
 # A shift that single precision rounds by more than this share of the scale is kept in double.
 _WORST_ROUNDING = 1e-3
@@ -145,6 +147,22 @@ def build_flow(
     following = make(key, n_dims=n_dims, n_layers=n_layers or 4)
     chains = [flow_from_blocks(diagonal), following]
     return Transformed(standard_normal(n_dims), Invert(Chain([layers_of(one) for one in chains])))
+
+
+def build_mixture_flow(fitted: FittedMixture) -> Transformed:
+    """Build the flow of a joint mixture.
+
+    Args:
+        fitted: The mixture, and the marginals before it.
+
+    Returns:
+        The flow, in standardised units.
+    """
+    layers: list[AbstractBijection] = []
+    if fitted.block is not None:
+        layers.append(_marginal_layer(fitted.block.marginals))
+    layers.append(MixtureRosenblatt.from_mixture(*fitted.mixture))
+    return flow_from_blocks([tuple(layers)])
 
 
 def layers_of(flow: Any) -> AbstractBijection:

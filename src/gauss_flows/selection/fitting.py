@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Block, Recipe, grow
-from gauss_flows.selection.assemble import build_flow
+from gauss_flows.selection.assemble import build_flow, build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
+from gauss_flows.selection.mixtures import MixtureTrial, try_mixtures
 from gauss_flows.selection.recipes import Trial, gains, try_recipes
 from gauss_flows.selection.words import counted, shown
 from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
@@ -69,7 +70,7 @@ class Fitted(NamedTuple):
 
     flow: Transformed
     family: str
-    recipe: Recipe
+    recipe: Recipe | MixtureTrial
     n_blocks: int
     candidates: list[Candidate]
     history: dict[str, Any]
@@ -94,10 +95,16 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
     """
     n_dims = x.shape[1]
     folds = _folds(len(x), settings.seed)
-    trial, candidates = _choose_start(x, folds, settings, tell)
+    mixture, candidates = _choose_mixture(x, folds, settings, tell)
+    if settings.family == "mixture" and mixture is not None:
+        return _fit_mixture(x, mixture, candidates, settings)
+    trial, found = _choose_start(x, folds, settings, tell)
+    candidates += found
     if settings.family == "auto":
-        family, found = _choose_family(x, folds[0], trial, settings, tell)
+        family, found = _choose_family(x, folds[0], trial, mixture, settings, tell)
         candidates += found
+        if family == "mixture" and mixture is not None:
+            return _fit_mixture(x, mixture, candidates, settings)
     else:
         family = settings.family
     if family == "rbig" or settings.max_epochs == 0:
@@ -107,6 +114,29 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
         trial = _to_be_trained(trial, family, n_dims, settings)
         flow, history = _train(family, trial, x, settings)
     return Fitted(flow, family, trial.recipe, trial.n_blocks, candidates, history)
+
+
+def _choose_mixture(
+    x: Array, folds: Sequence[NDArray[np.bool_]], settings: Settings, tell: Callable[[str], None]
+) -> tuple[MixtureTrial | None, list[Candidate]]:
+    # Layers cannot be counted in a mixture: who asks for some wants blocks.
+    wanted = settings.family == "mixture" or (
+        settings.family == "auto" and settings.n_layers is None
+    )
+    if not wanted or x.shape[1] == 1:
+        return None, []
+    trial = try_mixtures(
+        x, folds, seed=settings.seed, n_components=settings.n_components, tell=tell
+    )
+    name = f"closed form, {trial}"
+    return trial, [Candidate(name, Estimate.of_mean(trial.log_density))]
+
+
+def _fit_mixture(
+    x: Array, trial: MixtureTrial, candidates: list[Candidate], settings: Settings
+) -> Fitted:
+    flow = build_mixture_flow(trial.fit(x, settings.seed))
+    return Fitted(flow, "mixture", trial, int(trial.marginals_first), candidates, {})
 
 
 def _folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
@@ -164,11 +194,18 @@ def _choose_family(
     x: Array,
     held: NDArray[np.bool_],
     trial: Trial,
+    mixture: MixtureTrial | None,
     settings: Settings,
     tell: Callable[[str], None],
 ) -> tuple[str, list[Candidate]]:
-    blocks = grow(x[~held], trial.recipe, trial.n_blocks)
-    best, best_score = "rbig", log_density(_start("rbig", blocks, settings), x[held])
+    # Every row of a small table has been held back from both: that says more than one fifth.
+    if mixture is not None and mixture.log_density.mean() >= trial.log_density.mean():
+        flow = build_mixture_flow(mixture.fit(x[~held], settings.seed))
+        best = "mixture"
+    else:
+        flow = _start("rbig", grow(x[~held], trial.recipe, trial.n_blocks), settings)
+        best = "rbig"
+    best_score = log_density(flow, x[held])
     if settings.max_epochs == 0:
         return best, []
     candidates = [Candidate("on one fifth: the closed form", Estimate.of_mean(best_score))]

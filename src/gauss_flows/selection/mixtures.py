@@ -1,0 +1,204 @@
+"""Joint mixtures, of the rows or of their Gaussianized marginals, compared on rows held back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig.blocks import Block, Recipe, next_block, push
+from gauss_flows.rbig.joint_mixture import JointMixture, fit_joint_mixture, with_far_rows
+from gauss_flows.selection.words import counted
+
+Array = NDArray[np.float64]
+Masks = Sequence[NDArray[np.bool_]]
+
+_NUMBERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+_FIRST_NUMBER = 5
+# Numbers that the ladder goes on for after the best.
+_PATIENCE = 2
+_FEWEST_ROWS_A_COMPONENT = 5
+_DIAGONAL_SHARES = (0.0, 0.05, 0.2, 0.5)
+# More rows than these tell the number of components no better.
+_MOST_ROWS = 20_000
+_SEARCH_TOLERANCE = 1e-3
+# So few have no correlations to lose.
+_FEW_COLUMNS = 3
+
+
+_MARGINALS = Recipe(marginals_first=True, n_components=None)
+
+
+class MixtureRecipe(NamedTuple):
+    """How a joint mixture is fitted.
+
+    Args:
+        n_components: Number of Gaussians.
+        strength: How many rows the common covariance counts as, see `fit_joint_mixture`.
+        diagonal_share: The share of that covariance's correlations that is taken away.
+    """
+
+    n_components: int
+    strength: float
+    diagonal_share: float
+
+    def __str__(self) -> str:
+        """Return for example `a mixture of 5 Gaussians`."""
+        if self.n_components == 1:
+            return "one Gaussian"
+        return f"a mixture of {self.n_components} Gaussians"
+
+    def fit(self, x: Array, seed: int, tolerance: float = 1e-4) -> JointMixture:
+        """Fit it to rows of shape (n, d)."""
+        pooled = np.atleast_2d(np.cov(x.T))
+        pooled = pooled - self.diagonal_share * (pooled - np.diag(np.diag(pooled)))
+        mixture = fit_joint_mixture(
+            x,
+            self.n_components,
+            pooled,
+            strength=self.strength,
+            seed=seed,
+            tolerance=tolerance,
+        )
+        return with_far_rows(mixture, x.mean(0), pooled, len(x))
+
+
+class FittedMixture(NamedTuple):
+    """A joint mixture, and the block of marginals before it if there is one."""
+
+    block: Block | None
+    mixture: JointMixture
+
+
+class MixtureTrial(NamedTuple):
+    """A joint mixture and the log density of rows that it was not fitted to.
+
+    Args:
+        marginals_first: Whether every column is Gaussianized before it.
+        recipe: The mixture.
+        log_density: Nats of the rows held back, in the order of the folds.
+    """
+
+    marginals_first: bool
+    recipe: MixtureRecipe
+    log_density: Array
+
+    def __str__(self) -> str:
+        """Return for example `marginals, then one Gaussian`."""
+        return f"{'marginals, then ' if self.marginals_first else ''}{self.recipe}"
+
+    def fit(self, x: Array, seed: int) -> FittedMixture:
+        """Fit it to rows of shape (n, d)."""
+        if not self.marginals_first:
+            return FittedMixture(None, self.recipe.fit(x, seed))
+        block = next_block(x, 0, _MARGINALS)
+        return FittedMixture(block, self.recipe.fit(push(block, x)[0], seed))
+
+
+def try_mixtures(
+    x: Array,
+    held_back: Masks,
+    *,
+    seed: int = 0,
+    n_components: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> MixtureTrial:
+    """Find the joint mixture with the highest log density on rows held back from it.
+
+    With and without Gaussianized marginals: how much the common covariance counts, and how far it
+    loses its correlations, is settled with a few components, then their number, then both again.
+
+    Args:
+        x: Rows of shape (n, d), d > 1, in units near 1.
+        held_back: One mask of shape (n,) for each fold.
+        seed: Seed of the fits.
+        n_components: The number of components where it is not to be chosen.
+        tell: Called with a line about the choice.
+
+    Returns:
+        The best trial, scored on all the rows held back.
+    """
+    search = _Search(x, held_back, seed)
+    tried = []
+    for first in (False, True):
+        best = search.best(search.grid(first, n_components or min(_FIRST_NUMBER, search.most)))
+        if n_components is None:
+            best = search.climb(best)
+            best = search.best(search.grid(first, best.recipe.n_components))
+            tried += search.grid(first, 1, strengths=search.strengths[:1])
+        tried.append(best)
+    best = search.best(tried)
+    if search.is_part:
+        best = _Search(x, held_back, seed, most_rows=len(x)).tried(
+            best.marginals_first, *best.recipe
+        )
+    mean = Estimate.of_mean(best.log_density).value
+    tell(f"{best}: {mean:.3f} nats on rows held back in {counted(len(held_back), 'fold')}")
+    return best
+
+
+class _Search:
+    """The rows of every fold, as they are and with Gaussianized marginals."""
+
+    def __init__(self, x: Array, held_back: Masks, seed: int, most_rows: int = _MOST_ROWS):
+        self.is_part = len(x) > most_rows
+        if self.is_part:
+            rows = np.random.default_rng([seed, 2]).permutation(len(x))[:most_rows]
+            x, held_back = x[rows], [held[rows] for held in held_back]
+        self._x, self._held_back, self._seed = x, held_back, seed
+        n_fitted, d = min(int((~held).sum()) for held in held_back), x.shape[1]
+        self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
+        self.strengths = [1.0, 4.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
+        self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
+        self.tried = cache(self._tried)
+        self._fold_rows = cache(self._rows)
+
+    @staticmethod
+    def best(trials: Iterable[MixtureTrial]) -> MixtureTrial:
+        """The trial of the highest mean."""
+        return max(trials, key=lambda trial: trial.log_density.mean())
+
+    def grid(
+        self, marginals_first: bool, n_components: int, strengths: Sequence[float] = ()
+    ) -> list[MixtureTrial]:
+        """So many Gaussians with every strength and share."""
+        return [
+            self.tried(marginals_first, n_components, strength, share)
+            for strength in strengths or self.strengths
+            for share in self.shares
+        ]
+
+    def climb(self, best: MixtureTrial) -> MixtureTrial:
+        """Try other numbers of components until they no longer help."""
+        since = 0
+        for number in _NUMBERS:
+            if number == 1 or number > self.most:
+                continue
+            trial = self.tried(best.marginals_first, number, *best.recipe[1:])
+            chosen = self.best([best, trial])
+            since = 0 if chosen is trial else since + (number > best.recipe.n_components)
+            best = chosen
+            if since == _PATIENCE:
+                break
+        return best
+
+    def _tried(
+        self, marginals_first: bool, n_components: int, strength: float, share: float
+    ) -> MixtureTrial:
+        recipe = MixtureRecipe(n_components, strength, share)
+        scores = []
+        for fold, held in enumerate(self._held_back):
+            rows, log_det = self._fold_rows(fold, marginals_first)
+            mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE)
+            scores.append(mixture.log_density(rows[held]) + log_det[held])
+        return MixtureTrial(marginals_first, recipe, np.concatenate(scores))
+
+    def _rows(self, fold: int, marginals_first: bool) -> tuple[Array, Array]:
+        if not marginals_first:
+            return self._x, np.zeros(len(self._x))
+        fitted = self._x[~self._held_back[fold]]
+        return push(next_block(fitted, 0, _MARGINALS), self._x)

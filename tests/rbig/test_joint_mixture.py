@@ -1,0 +1,92 @@
+"""The joint mixture's fit against what it should climb to."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
+
+from gauss_flows.rbig.joint_mixture import JointMixture, fit_joint_mixture, with_far_rows
+
+
+def two_clusters(n, seed=0):
+    rng = np.random.default_rng(seed)
+    first = rng.multivariate_normal([-3, 0], [[1.0, 0.7], [0.7, 1.0]], size=n // 4)
+    second = rng.multivariate_normal([3, 1], [[0.5, -0.2], [-0.2, 1.5]], size=n - n // 4)
+    return np.concatenate([first, second])
+
+
+def penalised(mixture, x, prior, strength):
+    """The logarithm of the posterior, up to a constant, written from the formula alone."""
+    terms = [
+        w + multivariate_normal(m, c).logpdf(x)
+        for w, m, c in zip(mixture.log_weights, mixture.means, mixture.covariances, strict=True)
+    ]
+    penalty = sum(
+        strength * np.linalg.slogdet(c)[1] + np.trace(np.linalg.solve(c, prior))
+        for c in mixture.covariances
+    )
+    return np.logaddexp.reduce(terms).sum() - 0.5 * penalty
+
+
+def test_one_component_in_closed_form():
+    x = two_clusters(200)
+    pooled = np.array([[2.0, 0.3], [0.3, 1.0]])
+    mixture = fit_joint_mixture(x, 1, pooled, strength=30.0)
+    scatter = (x - x.mean(0)).T @ (x - x.mean(0))
+    np.testing.assert_allclose(mixture.means[0], x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(mixture.covariances[0], (scatter + 30 * pooled) / 230, rtol=1e-12)
+
+
+def test_finds_the_clusters():
+    mixture = fit_joint_mixture(two_clusters(8000), 2, np.eye(2), tolerance=1e-9)
+    order = np.argsort(mixture.means[:, 0])
+    np.testing.assert_allclose(np.exp(mixture.log_weights[order]), [0.25, 0.75], atol=0.01)
+    np.testing.assert_allclose(mixture.means[order], [[-3, 0], [3, 1]], atol=0.1)
+    expected = [[[1.0, 0.7], [0.7, 1.0]], [[0.5, -0.2], [-0.2, 1.5]]]
+    np.testing.assert_allclose(mixture.covariances[order], expected, atol=0.1)
+
+
+def test_is_a_maximum_of_the_posterior():
+    x, strength = two_clusters(300), 5.0
+    pooled = np.cov(x.T)
+    prior = strength * 3 ** (-2 / 2) * pooled
+    best = fit_joint_mixture(x, 3, pooled, strength=strength, tolerance=1e-12, max_iterations=5000)
+    reached = penalised(best, x, prior, strength)
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        twist = np.eye(2) + 0.01 * rng.normal(size=(3, 2, 2))
+        other = JointMixture(
+            best.log_weights,
+            best.means + 0.01 * rng.normal(size=(3, 2)),
+            twist @ best.covariances @ twist.transpose(0, 2, 1),
+        )
+        assert penalised(other, x, prior, strength) < reached
+
+
+def test_density_is_scikit_learns():
+    x = two_clusters(300)
+    mixture = fit_joint_mixture(x, 2, np.cov(x.T))
+    same = GaussianMixture(2)
+    same.weights_, same.means_ = np.exp(mixture.log_weights), mixture.means
+    same.covariances_ = mixture.covariances
+    same.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(mixture.covariances))
+    np.testing.assert_allclose(mixture.log_density(x), same.score_samples(x), rtol=1e-10)
+
+
+def test_no_component_falls_onto_a_point():
+    x = np.concatenate([np.zeros((50, 2)), two_clusters(100)])
+    mixture = fit_joint_mixture(x, 10, np.cov(x.T))
+    assert np.linalg.eigvalsh(mixture.covariances).min() > 1e-4
+
+
+@pytest.mark.parametrize("n_rows", [20, 2000])
+def test_far_rows_have_the_share_of_one_row_more(n_rows):
+    x = two_clusters(n_rows)
+    mixture = fit_joint_mixture(x, 2, np.cov(x.T))
+    wide = with_far_rows(mixture, x.mean(0), np.cov(x.T), n_rows)
+    assert np.exp(wide.log_weights).sum() == pytest.approx(1)
+    assert np.exp(wide.log_weights[2:]).sum() == pytest.approx(1 / (n_rows + 1))
+    lost = mixture.log_density(x) - wide.log_density(x)
+    assert lost.max() <= np.log1p(1 / n_rows) + 1e-12
+    far = np.array([[40.0, -40.0]])
+    assert wide.log_density(far) > mixture.log_density(far) + 100
