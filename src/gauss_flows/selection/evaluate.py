@@ -44,6 +44,19 @@ def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
     return _in_parts(_to_latent, flow, x)
 
 
+def to_data(flow: AbstractTransformed, z: _Array) -> _Array:
+    """Bring rows back.
+
+    Args:
+        flow: The flow.
+        z: Latent rows, shape (n, d).
+
+    Returns:
+        x in the flow's units, shape (n, d).
+    """
+    return _in_parts(_to_data, flow, z)
+
+
 def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
     """Draw rows.
 

@@ -16,7 +16,7 @@ from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Block, Recipe, grow
 from gauss_flows.selection.assemble import build_flow, build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import MixtureTrial, try_mixtures
+from gauss_flows.selection.mixtures import MixtureTrial, try_gaussians, try_mixtures
 from gauss_flows.selection.recipes import Trial, gains, try_recipes
 from gauss_flows.selection.words import counted, shown
 from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
@@ -37,7 +37,11 @@ _VAL_PROP = 0.15
 
 
 class Settings(NamedTuple):
-    """What the user asked for; None where the choice is left to the fit."""
+    """What the user asked for; None where the choice is left to the fit.
+
+    With `keep_interrupted` a `KeyboardInterrupt` during training ends the fit with the best flow
+    so far; otherwise, and before there is a flow, it is raised.
+    """
 
     family: str = "auto"
     n_layers: int | None = None
@@ -47,6 +51,7 @@ class Settings(NamedTuple):
     batch_size: int | None = None
     seed: int = 0
     show_progress: bool = False
+    keep_interrupted: bool = False
 
 
 class Candidate(NamedTuple):
@@ -96,7 +101,7 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
     n_dims = x.shape[1]
     folds = _folds(len(x), settings.seed)
     mixture, candidates = _choose_mixture(x, folds, settings, tell)
-    if settings.family == "mixture" and mixture is not None:
+    if settings.family in ("gaussian", "mixture") and mixture is not None:
         return _fit_mixture(x, mixture, candidates, settings)
     trial, found = _choose_start(x, folds, settings, tell)
     candidates += found
@@ -119,6 +124,9 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
 def _choose_mixture(
     x: Array, folds: Sequence[NDArray[np.bool_]], settings: Settings, tell: Callable[[str], None]
 ) -> tuple[MixtureTrial | None, list[Candidate]]:
+    if settings.family == "gaussian":
+        trial = try_gaussians(x, folds)
+        return trial, [Candidate(str(trial), Estimate.of_mean(trial.log_density))]
     # Layers cannot be counted in a mixture: who asks for some wants blocks.
     wanted = settings.family == "mixture" or (
         settings.family == "auto" and settings.n_layers is None
@@ -136,7 +144,8 @@ def _fit_mixture(
     x: Array, trial: MixtureTrial, candidates: list[Candidate], settings: Settings
 ) -> Fitted:
     flow = build_mixture_flow(trial.fit(x, settings.seed))
-    return Fitted(flow, "mixture", trial, int(trial.marginals_first), candidates, {})
+    family = "gaussian" if settings.family == "gaussian" else "mixture"
+    return Fitted(flow, family, trial, int(trial.marginals_first), candidates, {})
 
 
 def _folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
@@ -215,7 +224,13 @@ def _choose_family(
     for family in families:
         tell(f"training a {family} flow on four fifths of the rows")
         start = _to_be_trained(trial, family, x.shape[1], settings)
-        flow, _ = _train(family, start, x[~held], settings)
+        try:
+            flow, _ = _train(family, start, x[~held], settings._replace(keep_interrupted=False))
+        except KeyboardInterrupt:
+            if not settings.keep_interrupted:
+                raise
+            tell("interrupted: going on with what was best")
+            break
         score = log_density(flow, x[held])
         tell(f"{family}: gains {shown(Estimate.of_mean(score - best_score))} nats")
         candidates.append(Candidate(f"on one fifth: {family}, trained", Estimate.of_mean(score)))
@@ -253,6 +268,7 @@ def _train(
         )
     # The trainer hands an interactive user the flow as far as it came. Whoever interrupts a
     # command wants it to end, and a flow that was hardly trained must not replace a good file.
-    if str(history.get("stopped", "")).startswith("interrupted"):
+    interrupted = str(history.get("stopped", "")).startswith("interrupted")
+    if interrupted and not settings.keep_interrupted:
         raise KeyboardInterrupt
     return flow, history

@@ -141,6 +141,20 @@ def try_mixtures(
     return best
 
 
+def try_gaussians(x: Array, held_back: Masks) -> MixtureTrial:
+    """Find how far one Gaussian should lose its correlations, on rows held back from it.
+
+    Args:
+        x: Rows of shape (n, d), in units near 1.
+        held_back: One mask of shape (n,) for each fold.
+
+    Returns:
+        The best trial.
+    """
+    search = _Search(x, held_back, 0, most_rows=len(x))
+    return search.best(search.grid(False, 1, strengths=search.strengths[:1]))
+
+
 class _Search:
     """The rows of every fold, as they are and with Gaussianized marginals."""
 
