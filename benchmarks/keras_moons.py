@@ -5,7 +5,9 @@
 Prints bijectors and parameters, the final loss of the seed's recipe from three random starts, the
 same after a warm start, held-out figures on 5000 fresh points, a warm start alone, round trips in
 both precisions, and what one layer makes of latents far out. The data's own entropy is 1.1256
-nats: a training loss below it is overfitting.
+nats: a training loss below it is overfitting. Held out, the true density has 1.1423 on the fresh
+points, since 5000 are a small sample; what a flow has above the truth is printed besides, and on
+eight more sets of points.
 """
 
 import os
@@ -17,6 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 from scipy.optimize import brentq
+from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.datasets import make_moons
 
@@ -39,6 +42,28 @@ def moons() -> tuple[np.ndarray, np.ndarray]:
     fresh, _ = make_moons(n_samples=5000, noise=0.05, random_state=1)
     mean, deviation = train.mean(0), train.std(0)
     return (train - mean) / deviation, (fresh - mean) / deviation
+
+
+def true_nll(x: np.ndarray) -> float:
+    """What the density that points are drawn from has on them: noise around two half circles."""
+    mean, deviation = (
+        part(make_moons(n_samples=5000, noise=0.05, random_state=0)[0], axis=0)
+        for part in (np.mean, np.std)
+    )
+    curves, _ = make_moons(n_samples=5000, noise=None, shuffle=False)
+    parts = []
+    for rows in np.array_split(x.astype(float) * deviation + mean, 20):
+        squares = ((rows[:, None] - curves) ** 2).sum(-1)
+        parts.append(logsumexp(-0.5 * squares / 0.05**2, axis=1) - np.log(len(curves)))
+    normal = np.log(2 * np.pi * 0.05**2)
+    return float(normal - np.log(deviation).sum() - np.concatenate(parts).mean())
+
+
+def further_points() -> np.ndarray:
+    """Eight more sets of 5000 points, on the training scale."""
+    train, _ = make_moons(n_samples=5000, noise=0.05, random_state=0)
+    sets = [make_moons(n_samples=5000, noise=0.05, random_state=s)[0] for s in range(2, 10)]
+    return (np.concatenate(sets) - train.mean(0)) / train.std(0)
 
 
 def nll(flow: GaussianizationFlow, x: np.ndarray) -> float:
@@ -107,6 +132,17 @@ def main() -> None:
     print(f"backend {keras.backend.backend()}")
     double, double_fresh = moons()
     x, fresh = double.astype("float32"), double_fresh.astype("float32")
+    more = further_points().astype("float32")
+    truth, truth_of_more = true_nll(double_fresh), true_nll(more)
+    print(f"the true density: {truth:.4f} held out, {truth_of_more:.4f} on more points")
+
+    def report(what: str, flow: GaussianizationFlow) -> str:
+        value, of_more = nll(flow, fresh), nll(flow, more)
+        return (
+            f"  {what} held out {value:.4f}, {value - truth:.4f} above the truth; on more points "
+            f"{of_more:.4f}, {of_more - truth_of_more:.4f} above"
+        )
+
     finals, warm, flow = [], [], None
     for seed in SEEDS:
         keras.utils.set_random_seed(seed)
@@ -131,18 +167,16 @@ def main() -> None:
         warm.append(train(flow, x)[-1])
         keras.utils.set_random_seed(seed)
         flow = make_coupling_flow(**SETTINGS)
-        initialize_flow_from_ig(flow, x, rotation="search")
+        initialize_flow_from_ig(flow, x, rotation="fit", smooth=True)
         stop_early(flow, x)
-        held_out = nll(flow, fresh)
-        print(f"  warm start, then trained {warm[-1]:.4f}; early stopping held out {held_out:.4f}")
+        print(f"  warm start, then trained {warm[-1]:.4f}")
+        print(report("warm start, early stopping:", flow))
         keras.utils.set_random_seed(seed)
         alone = make_gaussianization_flow(input_dim=2, num_blocks=8, num_components=8)
-        z = initialize_flow_from_ig(alone, x, rotation="search")
+        z = initialize_flow_from_ig(alone, x, rotation="fit", smooth=True, random_state=seed)
         deviation = np.abs(np.cov(z.T) - np.eye(2)).max()
-        print(
-            f"  warm start alone, 8 blocks: held out {nll(alone, fresh):.4f}, "
-            f"|mean| {np.abs(z.mean(0)).max():.3f}, |cov - I| {deviation:.3f}"
-        )
+        print(report("warm start alone, 8 blocks:", alone))
+        print(f"  its latents |mean| {np.abs(z.mean(0)).max():.3f}, |cov - I| {deviation:.3f}")
     after = np.median(warm)
     print(f"median of the final losses {np.median(finals):.4f}, after a warm start {after:.4f}")
     six = {**SETTINGS, "input_dim": 6}

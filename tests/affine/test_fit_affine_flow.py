@@ -11,7 +11,7 @@ import gauss_flows as gf
 from affine.laws import rows
 from gauss_flows.affine import fit_affine_flow
 from gauss_flows.affine.exact import passive_rule
-from gauss_flows.affine.growth import is_spent
+from gauss_flows.affine.growth import is_spent, n_kept
 from gauss_flows.datasets import (
     WU,
     Checkerboard,
@@ -75,6 +75,26 @@ def test_forty_layers_are_safe(density):
     far = flow.log_prob(jnp.array([[1e4, -1e4], [40.0, 40.0]]))
     assert np.isfinite(far).all()
     assert len(record.gains) == len(record.validation_gains)
+
+
+@pytest.mark.parametrize(
+    ("density", "n"),
+    [
+        (UNIT_SQUARE, 20),
+        (EightGaussians().standardized(), 20),
+        (EightGaussians().standardized(), 80),
+        (EightGaussians().standardized(), 300),
+        (Checkerboard().standardized(), 20),
+        (Rings().standardized(), 300),
+    ],
+)
+def test_few_rows_make_no_flow_worse_than_none(density, n):
+    """Many candidates, no layer that only luck speaks for: the start stands where none is clear."""
+    for seed in range(2):
+        x = density.sample(jr.key(1000 * n + seed), n)
+        options = {"n_layers": 40, "n_candidates": 12, "standardize": False, **QUIET}
+        flow = fit_affine_flow(x, jr.key(seed), **options)
+        assert divergence(flow, density) < density.kl_to_normal() + 1e-3
 
 
 def test_optimal_rotations_do_better_on_average():
@@ -211,6 +231,34 @@ def test_the_stopping_rule():
     assert is_spent([none] * 3, list(reversed(rising)), patience=3)
     assert is_spent([some, none, none, none], [], patience=3)
     assert not is_spent([none, none, some], [], patience=3)
+
+
+def rises(ratio, n=400):
+    """Log-densities before and after a layer whose mean gain is so many standard errors."""
+    noise = np.random.default_rng(0).normal(size=n)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    return [np.zeros(n), noise + ratio / np.sqrt(n)]
+
+
+def test_the_marks_of_the_stopping_rules():
+    """One standard error to go on, two to be kept: a little less or more decides."""
+    some = [Estimate(0.1, 0.01)]
+    assert is_spent(some, rises(0.97), patience=1)
+    assert not is_spent(some, rises(1.03), patience=1)
+    assert n_kept(some, rises(1.97)) == 0
+    assert n_kept(some, rises(2.03)) == 1
+    for ratio, clear in ((1.97, False), (2.03, True)):
+        promise = [Estimate(0.01 * ratio, 0.01)]
+        assert is_spent(promise, [], patience=1) != clear
+        assert n_kept(promise, []) == int(clear)
+
+
+def test_a_depth_is_kept_where_it_is_clear_of_what_was_kept():
+    flat, up = rises(0.0)
+    steps = [flat, up + 1.0, up + 1.0 - 1e-3, up + 1.1]
+    assert n_kept([Estimate(0.1, 0.01)] * 3, steps) == 3
+    assert n_kept([Estimate(0.1, 0.01)] * 3, steps[:3]) == 1
+    assert n_kept([Estimate(0.1, 0.01)] * 3, [flat, up - 1.0, up - 2.0]) == 0
 
 
 def test_without_held_out_rows():

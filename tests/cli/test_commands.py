@@ -261,7 +261,7 @@ def test_interrupted_fit_leaves_the_old_flow(fitted, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.parametrize(
-    "family", ["auto", "mixture-coupling", "spline-coupling", "affine-coupling"]
+    "family", ["auto", "mixture", "mixture-coupling", "spline-coupling", "affine-coupling"]
 )
 def test_every_family_fits_and_scores(tmp_path, capsys, family):
     arguments = ["fit", "sklearn:iris", "--columns", "sepal length (cm),petal width (cm)"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from gauss_keras.autodiff import numbers
+from gauss_keras.autodiff import gradients, numbers, weight_gradients
 from gauss_keras.registry import N_DIMS, REGISTRY, randomised
 from gaussianization import gauss_keras as gk
 from gaussianization.gauss_keras import (
@@ -156,6 +156,43 @@ def test_samples_of_a_mixture_flow():
     np.testing.assert_allclose(
         numbers(flow(x)), numbers(keras.random.normal((64, 2), seed=1)), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("condition_dim", [None, 3])
+def test_many_points_are_inverted_alike_whenever_asked(condition_dim):
+    flow = small_flow(condition_dim, more=[MixtureCDFCoupling([False, True], hidden=(4,))])
+    rng = np.random.default_rng(0)
+    for weight in flow.bijector_layers[-1].trainable_variables:
+        weight.assign(rng.normal(size=tuple(weight.shape)))
+    z, condition = 2 * rows(1100), () if condition_dim is None else (rows(1100, 3, seed=2),)
+    x = z
+    for layer in reversed(flow.bijector_layers):
+        x = numbers(layer.inverse(x, *condition))
+    # The first time, again, and with another number of rows; then with other weights.
+    for n_rows in (1100, 1100, 1100, 1031):
+        found = numbers(flow.invert(z[:n_rows], *(part[:n_rows] for part in condition)))
+        np.testing.assert_allclose(found, x[:n_rows], rtol=2e-5, atol=2e-5)
+    flow.bijector_layers[0].trainable_variables[0].assign([0.7, -0.4])
+    found = numbers(flow.forward_and_log_det(numbers(flow.invert(z, *condition)), *condition)[0])
+    np.testing.assert_allclose(found, z, rtol=2e-5, atol=2e-5)
+
+
+def test_many_inverted_points_keep_their_derivatives():
+    flow, z = small_flow(more=[MixtureCDFGaussianization(3)]), rows(1100)
+    kernel = flow.trainable_variables[-1]
+
+    def square(z):
+        return ops.sum(flow.invert(z) ** 2)
+
+    of_z, of_weight = gradients(square, z)[0], weight_gradients(square, [kernel], z)[0]
+    assert np.all(of_z != 0)
+    assert np.any(of_weight != 0)
+    for _ in range(2):
+        flow.invert(z)
+    np.testing.assert_allclose(gradients(square, z)[0], of_z, rtol=1e-4, atol=1e-4)
+    # A program must not answer for weights that a scope has put in the flow's place.
+    again = weight_gradients(square, [kernel], z)[0]
+    np.testing.assert_allclose(again, of_weight, rtol=1e-4, atol=1e-4)
 
 
 def test_a_conditional_flow():

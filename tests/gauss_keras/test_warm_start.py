@@ -200,7 +200,7 @@ def test_packed_splines_pass_through_their_knots(dtype):
         rational_quadratic.pack(x, z[1:], slopes, interval=3.0)
 
 
-@pytest.mark.parametrize("rotation", ["pca", "random", "search"])
+@pytest.mark.parametrize("rotation", ["pca", "random", "search", "fit"])
 def test_rotations_are_chosen_from_the_data(rotation):
     flow, x = gk.make_gaussianization_flow(3, 2), skewed()
     twin = gk.make_gaussianization_flow(3, 2)
@@ -212,6 +212,33 @@ def test_rotations_are_chosen_from_the_data(rotation):
     np.testing.assert_allclose(q @ q.T, np.eye(3), atol=1e-5)
     if rotation == "pca":
         np.testing.assert_allclose(np.cov((x @ q.T).T) * (1 - np.eye(3)), 0.0, atol=1e-3)
+
+
+def test_the_rotation_that_fits_best_is_found_among_modes():
+    """Two far modes are told apart along one axis only, wherever it points."""
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.normal(size=2000), 5.0 * rng.choice([-1.0, 1.0], 2000) + rng.normal(size=2000)]
+    angle = 0.6
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    x = (x @ turn.T).astype("float32")
+    flow = gk.make_gaussianization_flow(2, 1)
+    gk.initialize_flow_from_ig(flow, x, rotation="fit", smooth=True)
+    found = numbers(flow.bijector_layers[0].matrix) @ turn
+    np.testing.assert_allclose(np.sort(np.abs(found), axis=None), [0, 0, 1, 1], atol=0.05)
+    truth = 2 * 0.5 * np.log(2 * np.pi * np.e) + np.log(2)
+    assert abs(score(flow, x) + truth) < 0.05
+
+
+def test_smoothed_mixtures_follow_chance_less_and_are_a_little_wide():
+    rng = np.random.default_rng(0)
+    x, fresh = (rng.normal(size=(n_rows, 8)).astype("float32") for n_rows in (500, 20_000))
+    plain, smooth = (alone(gk.MixtureCDFGaussianization(8), n_dims=8) for _ in range(2))
+    gk.initialize_flow_from_ig(plain, x)
+    z = gk.initialize_flow_from_ig(smooth, x, smooth=True)
+    assert score(smooth, x) < score(plain, x)
+    assert score(smooth, fresh) > score(plain, fresh) + 0.02
+    # The latents lack the kernel's variance, 1.44 n^(-2/3).
+    np.testing.assert_allclose(z.std(0), (1 + 1.44 * 500 ** (-2 / 3)) ** -0.5, atol=0.01)
 
 
 def test_rotations_stay_unless_asked():

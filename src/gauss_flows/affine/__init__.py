@@ -1,5 +1,6 @@
 """What a single affine coupling layer can do, and flows built on it."""
 
+from gauss_flows.affine.candidates import rotation_matrix as rotation_matrix
 from gauss_flows.affine.exact import AffineBound as AffineBound
 from gauss_flows.affine.exact import exact_affine_bound as exact_affine_bound
 from gauss_flows.affine.exact import exact_dependence as exact_dependence
@@ -21,4 +22,3 @@ from gauss_flows.affine.moments import ConditionalMoments as ConditionalMoments
 from gauss_flows.affine.moments import conditional_moments as conditional_moments
 from gauss_flows.affine.subspace import AffineSubspace as AffineSubspace
 from gauss_flows.affine.subspace import optimal_affine_subspace as optimal_affine_subspace
-from gauss_flows.affine.subspace import rotation_matrix as rotation_matrix

@@ -27,7 +27,7 @@ class AffineRecord(NamedTuple):
             all layers are trained together.
         validation_gains: Mean log-density that each stage gained on rows that it had not seen, in
             nats, stages left out of the flow included: the held-out rows and, of closed-form
-            layers, all others as if each had been left out. Empty without such rows.
+            layers, all others, cross-fitted. Empty without such rows.
         stopped: Whether the stopping rule, rather than `n_layers`, ended the fit.
     """
 
@@ -117,9 +117,11 @@ def fit_affine_flow(
     gradients (Lemma 1); ``"layerwise"`` trains each layer's network alone, as Algorithm 2 does;
     ``"progressive"`` trains all layers again whenever one is added; ``"end_to_end"`` trains all of
     them at once. The first three stop once the last `patience` layers together gained no more than
-    their standard error on rows that they had not seen, and keep the layers up to the best. These
-    are the held-out rows; closed-form layers know besides what each row would have found without
-    it, and send it on so. Where there are no such rows, they stop once none of the last `patience`
+    their standard error on rows that they had not seen, and keep the layers up to the last that
+    gained more than twice its error over those kept before: perhaps none, and then the flow is
+    the start alone. These are the held-out rows and, of closed-form layers, all others, each
+    judged by a layer of the same kind that was chosen and fitted without a fifth of the rows, its
+    own among them. Where there are no such rows, they stop once none of the last `patience`
     layers promised a Δ above twice its error.
 
     Optimal rotations do better than random ones on average and with few layers, not always, and

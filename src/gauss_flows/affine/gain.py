@@ -56,14 +56,34 @@ def affine_gain(
     n_dims = table.shape[1]
     check_n_active(n_active, n_dims)
     y = table @ check_rotation_matrix(rotation, n_dims).T
-    p, a = y[:, : n_dims - n_active], y[:, n_dims - n_active :]
+    return gain_and_rows(y, n_active, method, random_state)[0]
+
+
+def gain_and_rows(
+    y: Float[np.ndarray, "n d"], n_active: int, method: MomentMethod, random_state: int
+) -> tuple[Estimate, Float[np.ndarray, " n"]]:
+    """Δ of rotated rows, and what each row gains from a layer that has not seen it.
+
+    Args:
+        y: Rows, passive coordinates first, shape (n, D).
+        n_active: Number of active coordinates.
+        method: How to estimate the moments.
+        random_state: Seed of what is random in that.
+
+    Returns:
+        The estimate, and the log-density that each row gains at the moments that it would find had
+        it been left out, shape (n,), both in nats.
+    """
+    p, a = y[:, :-n_active], y[:, -n_active:]
     _, rows = fit_conditional_moments(p, a, method, random_state)
     influence = Estimate.of_mean(np.sum(0.5 * (a**2 - 1.0) + rows.influence, axis=1))
     if rows.is_cross_fitted:
         # At moments that have not seen a row, the ratio's excess over 1 makes up for their errors.
-        return Estimate(float(influence.value), float(influence.standard_error))
-    value = 0.5 * np.mean(np.sum(a**2 - 1.0 - rows.log_variance, axis=1))
-    return Estimate(float(value), float(influence.standard_error))
+        gain = Estimate(float(influence.value), float(influence.standard_error))
+    else:
+        value = 0.5 * np.mean(np.sum(a**2 - 1.0 - rows.log_variance, axis=1))
+        gain = Estimate(float(value), float(influence.standard_error))
+    return gain, rows.left_out_gain(a)
 
 
 def check_n_active(n_active: int, n_dims: int) -> None:

@@ -80,6 +80,12 @@ class RowMoments(NamedTuple):
         influence = 0.5 * (1.0 - log_variance - ratio)
         return cls(mean, log_variance, influence, mean, log_variance, **options)
 
+    def left_out_gain(self, a: Float[np.ndarray, "n d_active"]) -> Float[np.ndarray, " n"]:
+        """Log-density that each row gains at the moments without it, in nats, shape (n,)."""
+        with np.errstate(over="ignore"):
+            square = (a - self.left_out_mean) ** 2 * np.exp(-self.left_out_log_variance)
+        return 0.5 * np.sum(a**2 - square - self.left_out_log_variance, axis=1)
+
 
 class PiecewiseMoments(ConditionalMoments):
     """Moments that are piecewise cubic in one passive coordinate.

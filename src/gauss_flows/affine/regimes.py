@@ -8,16 +8,16 @@ import numpy as np
 from flowjax.distributions import Transformed
 from jaxtyping import PRNGKeyArray
 
+from gauss_flows.affine.cross_fit import N_FOLDS, cross_fitted_gain, deal_folds, standardized
 from gauss_flows.affine.gain import affine_gain
-from gauss_flows.affine.growth import Growth, grow
+from gauss_flows.affine.growth import Growth, Made, grow
 from gauss_flows.affine.layer import closed_form_coupling
 from gauss_flows.affine.moments import MomentMethod, fit_conditional_moments
 from gauss_flows.affine.states import Block, States, block_of
-from gauss_flows.affine.subspace import optimal_affine_subspace
+from gauss_flows.affine.subspace import Choice, choose_subspace
 from gauss_flows.bijections.affine_coupling import AffineCoupling
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.flows.assemble import flow_from_blocks
-from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.training import fit_gaussianization_flow
 
 Rotations = Literal["oas", "random"]
@@ -61,22 +61,31 @@ def build(key: PRNGKeyArray, fitted: States, held: States | None, plan: Plan) ->
     closed = plan.training == "closed_form"
     progressive = plan.training == "progressive"
 
-    def make(layer_key: PRNGKeyArray, states: States) -> tuple[Block, Estimate, States | None]:
-        rotation_key, network_key, training_key = jr.split(layer_key, 3)
-        rotation, gain = _rotation(rotation_key, np.asarray(states.rows, np.float64), plan)
+    def make(layer_key: PRNGKeyArray, states: States) -> Made:
+        rotation_key, network_key, training_key, fold_key = jr.split(layer_key, 4)
+        rows = np.asarray(states.rows, np.float64)
+        folds = deal_folds(len(rows), _seed(fold_key))
+        choice = _rotation(rotation_key, rows, folds, plan)
+        rotation = FixedRotation(choice.rotation)
         if closed:
             coupling, left_out = _closed_form(rotation, states, plan)
-            return block_of(rotation, coupling), gain, left_out
+            gains = cross_fitted_gain(
+                rows, folds, choice.without, plan.n_active, method=plan.method, step=plan.step
+            )
+            # What a layer seemed to do to rows that it was fitted without, too: the next one would
+            # get the credit for undoing it.
+            plain = left_out.log_probs() - states.log_probs()
+            gains = min(gains, plain, key=np.mean)
+            return Made(block_of(rotation, coupling), choice.gain, left_out, gains)
         block = block_of(rotation, _network(network_key, rotation.shape[0], plan))
-        if progressive:
-            return block, gain, None
-        (block,) = _trained(training_key, [block], states.rows, plan)
-        return block, gain, None
+        if not progressive:
+            (block,) = _trained(training_key, [block], states.rows, plan)
+        return Made(block, choice.gain)
 
     def refine(refine_key: PRNGKeyArray, blocks) -> list[Block]:
         return _trained(refine_key, blocks, fitted.rows, plan)
 
-    return grow(
+    growth = grow(
         key,
         fitted,
         held,
@@ -86,6 +95,12 @@ def build(key: PRNGKeyArray, fitted: States, held: States | None, plan: Plan) ->
         patience=plan.patience,
         show_progress=plan.show_progress,
     )
+    if growth.blocks:
+        return growth
+    # No layer is clearly better than none: one that changes nothing.
+    n_dims = fitted.rows.shape[1]
+    identity = block_of(FixedRotation(np.eye(n_dims)), _network(key, n_dims, plan))
+    return growth._replace(blocks=[identity])
 
 
 def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
@@ -104,24 +119,24 @@ def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
     return Growth(blocks, [], rises, stopped=False)
 
 
-def _rotation(key, rows: np.ndarray, plan: Plan) -> tuple[FixedRotation, Estimate]:
-    """A layer's rotation and what Theorem 1 lets it gain there."""
-    seed = int(jr.randint(key, (), 0, np.iinfo(np.int32).max))
+def _rotation(key, rows: np.ndarray, folds: np.ndarray, plan: Plan) -> Choice:
+    """A layer's rotation, what Theorem 1 lets it gain there, and the rotations by other rows."""
+    turn_key, seed_key = jr.split(key)
+    seed = _seed(seed_key)
     if plan.rotations == "random":
-        rotation = FixedRotation.random(key, rows.shape[1])
-        turn = np.asarray(rotation.matrix.tree, np.float64)
+        turn = np.asarray(FixedRotation.random(turn_key, rows.shape[1]).matrix.tree, np.float64)
         gain = affine_gain(rows, plan.n_active, turn, method=plan.method, random_state=seed)
-        return rotation, gain
-    best = optimal_affine_subspace(
+        return Choice(turn, gain, np.stack([turn] * N_FOLDS))
+    return choose_subspace(
         rows,
         plan.n_active,
+        folds,
         n_candidates=plan.n_candidates,
         n_starts=_STARTS,
         max_steps=_STEPS,
         method=plan.method,
         random_state=seed,
     )
-    return FixedRotation(best.rotation), best.gain
 
 
 def _closed_form(
@@ -136,14 +151,16 @@ def _closed_form(
     n_passive = y.shape[1] - plan.n_active
     p, a = y[:, :n_passive], y[:, n_passive:]
     moments, rows = fit_conditional_moments(p, a, plan.method, random_state=0)
-    deviation = np.exp(0.5 * rows.left_out_log_variance)
-    slope = 1.0 - plan.step + plan.step / deviation
-    moved = (1.0 - plan.step) * a + plan.step * (a - rows.left_out_mean) / deviation
+    moved = standardized(a, rows.left_out_mean, rows.left_out_log_variance, plan.step)
     left_out = States(
-        jnp.asarray(np.hstack([p, moved]), states.rows.dtype),
-        states.log_det + np.log(slope).sum(1),
+        jnp.asarray(np.hstack([p, moved.active]), states.rows.dtype),
+        states.log_det + moved.log_det,
     )
     return closed_form_coupling(moments, step=plan.step), left_out
+
+
+def _seed(key: PRNGKeyArray) -> int:
+    return int(jr.randint(key, (), 0, np.iinfo(np.int32).max))
 
 
 def _network(key: PRNGKeyArray, n_dims: int, plan: Plan) -> AffineCoupling:

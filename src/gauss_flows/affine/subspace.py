@@ -1,25 +1,21 @@
 """The rotation at which one affine coupling layer gains most."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 from scipy.linalg import expm
-from scipy.stats import special_ortho_group
 
-from gauss_flows.affine.gain import affine_gain, check_n_active
+from gauss_flows.affine.candidates import CandidateSet, candidates_of, nearest_orthogonal
+from gauss_flows.affine.gain import check_n_active, gain_and_rows
 from gauss_flows.affine.moments import MomentMethod, conditional_moments
-from gauss_flows.bijections.orthogonal import checked_orthogonal
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.checks import check_finite_table
 from gauss_flows.rbig.options import check_count, check_seed
-from gauss_flows.rbig.rotations import choose_rotation, derived_seed
-
-CandidateSet = Literal["angles", "random", "pca", "ica"]
 
 _FIRST_ANGLE = 0.2  # radians
 _LEAST_ANGLE = 1e-3
@@ -111,18 +107,69 @@ def optimal_affine_subspace(
     for name, value in (("n_starts", n_starts), ("max_steps", max_steps)):
         if value is not None and (isinstance(value, bool) or int(value) != value or value < 0):
             raise ValueError(f"Expected {name} to be a whole number, 0 or more; got {value}.")
-    turns = _candidates(table, candidates, n_candidates, random_state)
-    options = _Search(table, n_active, method, random_state)
-    gains = [options.gain(turn) for turn in turns]
-    values = np.array([gain.value for gain in gains])
-    order = np.argsort(-values)
-    best, best_gain = turns[order[0]], gains[order[0]]
+    turns = candidates_of(table, candidates, n_candidates, random_state)
+    search = _Search(table, n_active, method, random_state, np.zeros(len(table), int), [])
     starts = (1 if n_dims == 2 else 4) if n_starts is None else n_starts
-    for index in order[: starts if method != "boosting" else 0]:
-        turn, gain = options.climb(turns[index], gains[index], max_steps)
-        if gain.value > best_gain.value:
-            best, best_gain = turn, gain
-    return AffineSubspace(best, best_gain, turns, values)
+    return search.run(turns, starts, max_steps)
+
+
+class Choice(NamedTuple):
+    """A rotation that all rows chose, and those that they choose without some of them.
+
+    Args:
+        rotation: The rotation Q, shape (D, D).
+        gain: Its estimated Δ, in nats, too large by what choosing it brings.
+        without: The rotation that would be chosen without the rows of each fold, shape (K, D, D).
+    """
+
+    rotation: Float[np.ndarray, "d d"]
+    gain: Estimate
+    without: Float[np.ndarray, "k d d"]
+
+
+def choose_subspace(
+    x: Float[np.ndarray, "n d"],
+    n_active: int,
+    folds: Int[np.ndarray, " n"],
+    *,
+    n_candidates: int,
+    n_starts: int,
+    max_steps: int,
+    method: MomentMethod,
+    random_state: int,
+) -> Choice:
+    """`optimal_affine_subspace`, and what it would have chosen without each fold of the rows.
+
+    No fit is made again for that: what a rotation brings without a fold is the mean over the other
+    rows of what each gains at the moments without itself.
+
+    Args:
+        x: Data of shape (n, D).
+        n_active: Number of active coordinates.
+        folds: Number of each row's fold, 0 to K − 1, shape (n,).
+        n_candidates: See `optimal_affine_subspace`, and so the others.
+        n_starts: See there.
+        max_steps: See there.
+        method: See there.
+        random_state: See there.
+
+    Returns:
+        The choices.
+    """
+    search = _Search(x, n_active, method, random_state, folds, [])
+    turns = candidates_of(x, None, n_candidates, random_state)
+    best = search.run(turns, n_starts, max_steps)
+    sums = np.stack([trial.fold_sums for trial in search.trials])
+    elsewhere = sums.sum(axis=1, keepdims=True) - sums
+    without = [search.trials[index].rotation for index in elsewhere.argmax(axis=0)]
+    return Choice(best.rotation, best.gain, np.stack(without))
+
+
+class _Trial(NamedTuple):
+    """A rotation that was tried, and what the rows of each fold gain there, left out one by one."""
+
+    rotation: np.ndarray
+    fold_sums: np.ndarray
 
 
 class _Search(NamedTuple):
@@ -130,16 +177,28 @@ class _Search(NamedTuple):
     n_active: int
     method: MomentMethod
     random_state: int
+    folds: np.ndarray
+    trials: list[_Trial]
+
+    def run(self, turns: np.ndarray, n_starts: int, max_steps: int) -> AffineSubspace:
+        """Compare the candidates, and climb from the best."""
+        gains = [self.gain(turn) for turn in turns]
+        values = np.array([gain.value for gain in gains])
+        order = np.argsort(-values)
+        best, best_gain = turns[order[0]], gains[order[0]]
+        # Trees have no slopes to climb along.
+        for index in order[: n_starts if self.method != "boosting" else 0]:
+            turn, gain = self.climb(turns[index], gains[index], max_steps)
+            if gain.value > best_gain.value:
+                best, best_gain = turn, gain
+        return AffineSubspace(best, best_gain, turns, values)
 
     def gain(self, rotation: np.ndarray) -> Estimate:
         """Δ at a rotation."""
-        return affine_gain(
-            self.x,
-            self.n_active,
-            rotation,
-            method=self.method,
-            random_state=self.random_state,
-        )
+        y = self.x @ rotation.T
+        gain, rows = gain_and_rows(y, self.n_active, self.method, self.random_state)
+        self.trials.append(_Trial(rotation, np.bincount(self.folds, rows)))
+        return gain
 
     def climb(self, rotation, gain, max_steps):
         """Gradient ascent from a rotation; (rotation, gain) where it ends."""
@@ -148,7 +207,7 @@ class _Search(NamedTuple):
         for _ in range(max_steps):
             if direction is None:
                 direction = self.direction(rotation)
-            turned = _nearest_orthogonal(expm(angle * direction) @ rotation)
+            turned = nearest_orthogonal(expm(angle * direction) @ rotation)
             reached = self.gain(turned)
             if reached.value > gain.value:
                 rotation, gain, direction = turned, reached, None
@@ -188,81 +247,3 @@ def _likelihood_slopes(moments, y: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return 0.5 * jnp.sum(a**2 - square - jnp.log(variance))
 
     return jax.vmap(jax.grad(gain))(y)
-
-
-def _candidates(x, candidates, n_candidates, random_state) -> np.ndarray:
-    n_dims = x.shape[1]
-    if candidates is None:
-        candidates = ("angles",) if n_dims == 2 else ("random", "pca", "ica")
-    names = [candidates] if isinstance(candidates, str) else list(candidates)
-    if not all(isinstance(name, str) for name in names):
-        return _given(np.asarray(candidates, np.float64), n_dims)
-    turns: list[np.ndarray] = []
-    for name in names:
-        if name not in get_args(CandidateSet):
-            raise ValueError(
-                f"Expected candidates among {get_args(CandidateSet)}, or matrices; got {name!r}."
-            )
-        if name == "angles":
-            if n_dims != 2:
-                raise ValueError(
-                    f'Expected two columns for candidates="angles"; got {n_dims}. Use "random", '
-                    '"pca", "ica" or matrices of your own.'
-                )
-            # Half a turn changes the signs of both coordinates, and with them nothing.
-            angles = np.pi * np.arange(n_candidates) / n_candidates
-            turns += [rotation_matrix(angle) for angle in angles]
-        elif name == "random":
-            seed = derived_seed(random_state, 0)
-            drawn = special_ortho_group.rvs(n_dims, size=n_candidates, random_state=seed)
-            turns += list(np.reshape(drawn, (n_candidates, n_dims, n_dims)))
-        elif name in ("pca", "ica"):
-            layer = choose_rotation(name, x, random_state=random_state)
-            axes = np.asarray(layer.matrix.tree, np.float64)
-            # The axes in their order and in the opposite one: the first are passive.
-            turns += [_proper(axes), _proper(axes[::-1])]
-    return np.stack([_nearest_orthogonal(turn) for turn in turns])
-
-
-def _given(matrices: np.ndarray, n_dims: int) -> np.ndarray:
-    if matrices.ndim == 2:
-        matrices = matrices[None]
-    if matrices.ndim != 3 or matrices.shape[1:] != (n_dims, n_dims) or len(matrices) == 0:
-        raise ValueError(
-            f"Expected candidates of shape (C, {n_dims}, {n_dims}); got {matrices.shape}."
-        )
-    proper = []
-    for index, matrix in enumerate(matrices):
-        try:
-            proper.append(_proper(checked_orthogonal(matrix)))
-        except ValueError as error:
-            raise ValueError(
-                f"Expected orthogonal candidates; got candidate {index}: {error}"
-            ) from error
-    return np.stack(proper)
-
-
-def rotation_matrix(angle: float) -> Float[np.ndarray, "2 2"]:
-    """The rotation of the plane by an angle.
-
-    Args:
-        angle: The angle θ in radians.
-
-    Returns:
-        [[cos θ, −sin θ], [sin θ, cos θ]].
-    """
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, -sin], [sin, cos]])
-
-
-def _proper(matrix: np.ndarray) -> np.ndarray:
-    """Of determinant 1: the sign of an active coordinate changes no gain."""
-    flipped = matrix.copy()
-    if np.linalg.det(matrix) < 0:
-        flipped[-1] *= -1.0
-    return flipped
-
-
-def _nearest_orthogonal(matrix: np.ndarray) -> np.ndarray:
-    left, _, right = np.linalg.svd(matrix)
-    return left @ right

@@ -17,7 +17,16 @@ from gauss_flows.cli.interrupt import INTERRUPTED, end_on_interrupt, leave
 
 _T = TypeVar("_T", int, float)
 
-FAMILIES = ("auto", "diagonal", "mixture-coupling", "spline-coupling", "affine-coupling", "rbig")
+FAMILIES = (
+    "auto",
+    "gaussian",
+    "mixture",
+    "rbig",
+    "diagonal",
+    "mixture-coupling",
+    "spline-coupling",
+    "affine-coupling",
+)
 
 _TABLE = (
     "a file ending in .csv, .parquet or .npy, or sklearn:NAME for one of scikit-learn's bundled "
@@ -31,6 +40,7 @@ examples:
   gauss-flows score people.gf more.csv --output densities.csv
   gauss-flows sample people.gf 1000 --output made_up.parquet --seed 1
   gauss-flows info people.gf --json
+  gauss-flows information data.csv --between height,weight age
 """
 _FIT_EXAMPLES = """\
 examples:
@@ -95,6 +105,23 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("--output", metavar="FILE", required=True, help="the table to write")
     sample.add_argument("--seed", type=_seed, default=0, help="seed of the draws (default 0)")
 
+    information = add("information", "measure entropy and dependence of a table, in nats")
+    information.add_argument("table", metavar="TABLE", help=_TABLE)
+    information.add_argument(
+        "--columns", metavar="A,B,…", type=_names, help="the columns to use (default all)"
+    )
+    information.add_argument(
+        "--exclude", metavar="A,B,…", type=_names, default=[], help="columns to leave out"
+    )
+    information.add_argument(
+        "--between",
+        nargs=2,
+        metavar=("A,B,…", "C,D,…"),
+        type=_names,
+        help="the mutual information of two blocks of columns instead",
+    )
+    information.add_argument("--seed", type=_seed, default=0, help="seed of the fits (default 0)")
+
     info = add("info", "say what a saved flow is and how it was fitted")
     info.add_argument("flow", metavar="FLOW", help="a file that fit saved")
     return parser
@@ -131,6 +158,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         help="share of rows held out for the comparison (default 0.2)",
     )
     fit.add_argument("--picture", metavar="FILE", help="draw the fit (.png, .pdf or .svg)")
+    fit.add_argument("--report", metavar="FILE", help="judge the fit on one HTML page (.html)")
     fit.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
 
 
@@ -179,6 +207,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
         from gauss_flows.cli.score import run
     elif name == "sample":
         from gauss_flows.cli.sample import run
+    elif name == "information":
+        from gauss_flows.cli.information import run
     else:
         from gauss_flows.cli.info import run
     return run

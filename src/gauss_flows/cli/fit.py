@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import Any, NamedTuple
 
 import numpy as np
+from flowjax.distributions import Transformed
 from numpy.typing import NDArray
 
 from gauss_flows._version import __version__
@@ -33,6 +34,7 @@ from gauss_flows.selection.fitting import Settings, fit_flow
 from gauss_flows.selection.words import counted, nats, shown
 
 _DRAWN = 5_000
+_PAGES = (".html", ".htm")
 _SHOWN = 3
 
 
@@ -69,10 +71,9 @@ def run(arguments: Namespace) -> None:
     train, test = table.values[split.train], table.values[split.test]
     check_n_rows(table, len(train), arguments.n_components)
     check_density_exists(table._replace(values=train))
-    if train.shape[1] == 1 and arguments.family.endswith("-coupling"):
+    if train.shape[1] == 1 and arguments.family.split("-")[-1] in ("coupling", "mixture"):
         raise InputError(
-            f"a {arguments.family} flow needs two columns, one to condition on; got one: "
-            "use --family diagonal"
+            f"a {arguments.family} flow needs two columns; got one: use --family diagonal"
         )
 
     talks = not (arguments.quiet or arguments.json)
@@ -137,21 +138,49 @@ def run(arguments: Namespace) -> None:
             title=f"{arguments.table}: {describe(summary)}",
             subtitle=f"held-out log-likelihood {shown(summary['log_likelihood'])} nats a row",
         )
+    if arguments.report:
+        tell("judging the flow by the held-out rows")
+        _write_report(arguments, flow, table, split, summary)
     if arguments.json:
-        files = {"output": arguments.output, "picture": arguments.picture}
+        files = {key: getattr(arguments, key) for key in ("output", "picture", "report")}
         print(as_json({**summary, **files}))
     elif not arguments.quiet:
         _print_report(summary, arguments)
 
 
 def _check_outputs(arguments: Namespace) -> None:
-    check_writable(arguments.output, not_ending=(*tables.SUFFIXES, *pictures.SUFFIXES))
+    check_writable(arguments.output, not_ending=(*tables.SUFFIXES, *pictures.SUFFIXES, *_PAGES))
     if arguments.picture:
         pictures.check_matplotlib()
         check_writable(arguments.picture, pictures.SUFFIXES)
-    outputs = {"--output": arguments.output, "--picture": arguments.picture}
+    if arguments.report:
+        pictures.check_matplotlib()
+        check_writable(arguments.report, _PAGES)
+    outputs = {f"--{key}": getattr(arguments, key) for key in ("output", "picture", "report")}
     check_apart(outputs, [arguments.table])
     check_replaceable(arguments.output)
+
+
+def _write_report(
+    arguments: Namespace, flow: Transformed, table: tables.Table, split: Split, summary: Any
+) -> None:
+    """Write the page on how the flow does on the rows it was not fitted to."""
+    from gauss_flows.diagnostics import report
+
+    n_train, n_test = counted(len(split.train), "row"), counted(len(split.test), "row")
+    try:
+        report(
+            flow,
+            table.values[split.test],
+            arguments.report,
+            title=f"{arguments.table}: {describe(summary)}",
+            columns=table.columns,
+            row_names=[f"row {i + 1}" for i in split.test],
+            facts=[f"Fitted to {n_train}, judged by {n_test} held out."],
+            random_state=arguments.seed,
+        )
+    except ValueError as fault:
+        raise InputError(f"cannot judge the flow: {fault}") from None
 
 
 def _progress(line: str) -> None:
@@ -206,6 +235,6 @@ def _print_report(summary: dict[str, Any], arguments: Namespace) -> None:
         for entry in summary["least_likely_held_out_rows"]
     )
     print(f"least likely held-out rows: {unlikely}")
-    print(f"saved {arguments.output}", end="")
-    print(f" and {arguments.picture}" if arguments.picture else "", end="")
+    saved = [path for path in (arguments.output, arguments.picture, arguments.report) if path]
+    print(f"saved {' and '.join(saved)}", end="")
     print(f" after {summary['seconds']:.1f} s")

@@ -49,6 +49,10 @@ def run(arguments: Namespace) -> None:
 def describe(fit: dict[str, Any]) -> str:
     """Say in one phrase what was fitted."""
     family = {"rbig": "closed-form (RBIG)", "diagonal": "diagonal Gaussianization"}
+    if fit["family"] == "gaussian":
+        return "Gaussian as a flow"
+    if fit["family"] == "mixture":
+        return f"closed-form flow of joint mixtures ({fit['recipe']})"
     name = family.get(fit["family"], fit["family"].replace("-", " "))
     return f"{name} flow of {counted(fit['n_blocks'], 'block')} ({fit['recipe']})"
 

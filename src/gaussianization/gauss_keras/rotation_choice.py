@@ -1,5 +1,6 @@
 """Rotations chosen from data: principal axes, chance, or the least normal directions."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -7,9 +8,11 @@ from jaxtyping import Float
 
 from gaussianization.gauss_keras.numerics.orthogonal import principal_axes, random_rotation
 
-Rotation = Literal["pca", "random", "search"]
+Rotation = Literal["pca", "random", "search", "fit"]
 
 _N_CANDIDATES = 200
+# Columns that are fitted to choose among the best rotations.
+_N_FITTED = 40
 _N_ROWS = 5000
 
 
@@ -27,16 +30,21 @@ def check_rotation(rotation: str, *others: str) -> None:
 
 
 def choose_rotation(
-    rotation: Rotation, x: Float[np.ndarray, "n d"], rng: np.random.Generator
+    rotation: Rotation,
+    x: Float[np.ndarray, "n d"],
+    rng: np.random.Generator,
+    log_likelihoods: Callable[[np.ndarray], np.ndarray],
 ) -> Float[np.ndarray, "d d"]:
     """An orthogonal matrix Q for z = Q x.
 
     Args:
         rotation: ``"pca"``, the principal axes; ``"random"``, Haar; ``"search"``, of many random
             rotations and the principal axes the one whose coordinates are least normal, since
-            it leaves the marginals most to do.
+            it leaves the marginals most to do; ``"fit"``, of the best of several such searches
+            the one whose fitted marginals have the highest likelihood.
         x: Rows, shape (n, d).
         rng: Source of chance.
+        log_likelihoods: The mean log-likelihood of each column's fit.
 
     Returns:
         Q, shape (d, d).
@@ -48,7 +56,16 @@ def choose_rotation(
     rows = x if len(x) <= _N_ROWS else x[rng.choice(len(x), _N_ROWS, replace=False)]
     others = [random_rotation(x.shape[1], rng) for _ in range(_N_CANDIDATES)]
     candidates = [principal_axes(x), *others]
-    return max(candidates, key=lambda matrix: _negentropy(rows @ matrix.T))
+    if rotation == "search":
+        return _least_normal(rows, candidates)
+    n_groups = max(1, _N_FITTED // x.shape[1])
+    best = [_least_normal(rows, candidates[first::n_groups]) for first in range(n_groups)]
+    values = log_likelihoods(np.concatenate([x @ matrix.T for matrix in best], axis=1))
+    return best[int(np.argmax(values.reshape(n_groups, -1).sum(axis=1)))]
+
+
+def _least_normal(x: np.ndarray, candidates: list[np.ndarray]) -> np.ndarray:
+    return max(candidates, key=lambda matrix: _negentropy(x @ matrix.T))
 
 
 def _negentropy(x: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Methods of a flow as compiled programs, on the backend where running them uncompiled is slow."""
+"""Methods of a flow as compiled programs, on the backends where running them uncompiled is slow."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,12 @@ import keras
 from keras import ops
 
 from gaussianization.gauss_keras.numerics.tracing import concrete
+
+# On TensorFlow, batches of so many rows are sampled by a program, once they are asked for again.
+_PROGRAM_FROM = 1024
+# They are filled up to a multiple of this share of a power of two: there are few programs, and at
+# most a quarter more is computed.
+_SIZES_IN_AN_OCTAVE = 4
 
 
 class Programs:
@@ -18,7 +24,8 @@ class Programs:
 
     def __init__(self, flow: keras.Model):
         self._flow = flow
-        self._programs: dict[str, keras.Model] = {}
+        self._programs: dict[Any, _Program] = {}
+        self._asked_for: set[Any] = set()
         self._call = _Call(flow.dtype_policy)
 
     def in_call(
@@ -44,6 +51,10 @@ class Programs:
         and where nothing is being traced (so nothing differentiated), Keras's own prediction
         machinery compiles the method once a shape.
 
+        TensorFlow runs it operation by operation too, at once but with most of the time between
+        them where there are many: in `invert`. Making a program takes seconds, which many rows
+        that are asked for again are worth.
+
         Args:
             method: Bound method of the flow that takes tensors of the state's dtype.
             *inputs: Its arguments.
@@ -51,13 +62,47 @@ class Programs:
         Returns:
             What it returns.
         """
-        if keras.backend.backend() != "jax" or any(concrete(part) is None for part in inputs):
+        backend = keras.backend.backend()
+        if backend not in ("jax", "tensorflow") or any(concrete(part) is None for part in inputs):
             return method(*inputs)
         name = method.__name__
-        if name not in self._programs:
-            self._programs[name] = _Program(self._flow, name)
-        outputs = self._programs[name].predict_on_batch(tuple(inputs))
+        if backend == "tensorflow":
+            if name != "_invert" or inputs[0].shape[0] < _PROGRAM_FROM or self._are_replaced():
+                return method(*inputs)
+            return self._run_again(name, inputs)
+        outputs = self._program(name, name).predict_on_batch(tuple(inputs))
         return keras.tree.map_structure(ops.convert_to_tensor, outputs)
+
+    def _run_again(self, name: str, inputs: tuple[Any, ...]) -> Any:
+        """Run a method as it is for the first batch of a size, and as a program for others."""
+        n_rows = inputs[0].shape[0]
+        step = 2 ** (n_rows.bit_length() - 1) // _SIZES_IN_AN_OCTAVE
+        key = (name, -(-n_rows // step) * step)
+        if key not in self._asked_for:
+            self._asked_for.add(key)
+            return getattr(self._flow, name)(*inputs)
+        filled = tuple(_with_rows(part, key[1] - n_rows) for part in inputs)
+        program = self._program(key, name)
+        program.make_predict_function()
+        # Not by `predict_on_batch`: tensors keep their gradients.
+        return program.predict_function([(filled,)])[:n_rows]
+
+    def _are_replaced(self) -> bool:
+        """Whether a `keras.StatelessScope` has put tensors in the weights' place."""
+        # A program would keep the tensors that it was made with.
+        return not all(hasattr(weight.value, "assign") for weight in self._flow.weights)
+
+    def _program(self, key: Any, method: str) -> "_Program":
+        if key not in self._programs:
+            self._programs[key] = _Program(self._flow, method)
+        return self._programs[key]
+
+
+def _with_rows(table: Any, missing: int) -> Any:
+    """A table with its last row so many times more."""
+    if missing == 0:
+        return table
+    return ops.concatenate([table, ops.repeat(table[-1:], missing, axis=0)], axis=0)
 
 
 class _Call(keras.layers.Layer):
@@ -80,7 +125,7 @@ class _Program(keras.Model):
     """One method of a flow as a model, for Keras to compile."""
 
     def __init__(self, flow: keras.Model, method: str):
-        super().__init__(autocast=False, dtype=flow.dtype_policy)
+        super().__init__(autocast=False, dtype=flow.dtype_policy, name="program")
         self.flow = flow
         self.method = method
         self.built = True

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from gaussianization.gauss_keras.numerics.mixture import evaluate, partials
+from gaussianization.gauss_keras.numerics.mixture import evaluate, weight_effect
 from gaussianization.gauss_keras.numerics.mixture_quantile import mixture_quantile
 from gaussianization.gauss_keras.numerics.normal import at_least, largest_distance
 
@@ -54,15 +54,19 @@ def _gaussianize(x, log_weights, means, log_scales):
         upstream = _once_differentiable(upstream, x, log_weights, means, log_scales)
         to_log_det = upstream[1]
         to_z = upstream[0] + at.z * to_log_det  # log_det = log f + z²/2 + …
-        share, weight_effect = partials(at)
-        score = at.u * at.inverse_scales
-        to_shift = share * (to_z * ops.exp(at.log_det) - to_log_det * score)
-        to_share = share * to_log_det
+        effect = weight_effect(at)
+        # What acts on all components alike comes before them, or after the sums over rows: it
+        # is operations on arrays with their axis that take the time.
+        to_share = at.densities * (to_log_det / at.density)
+        to_slope = at.densities * (to_z * ops.exp(at.log_det) / at.density)
+        to_shift = to_slope - to_share * at.u * at.inverse_scales
+        to_all = ops.expand_dims(to_z * effect.common + to_log_det, 0)
         return (
             _unbroadcast(ops.sum(to_shift, axis=0), x),
-            _unbroadcast(to_z * weight_effect + to_share - to_log_det * at.weights, log_weights),
-            _unbroadcast(-to_shift, means),
-            _unbroadcast(-to_shift * (x - means) - to_share, log_scales),
+            _unbroadcast(to_z * effect.own + to_share, log_weights)
+            - at.weights * _unbroadcast(to_all, log_weights),
+            -_unbroadcast(to_shift, means),
+            -_unbroadcast(to_shift * (x - means) + to_share, log_scales),
         )
 
     return ops.stack([at.z, at.log_det]), gradient
@@ -76,14 +80,16 @@ def _quantile(z, log_weights, means, log_scales):
         upstream = args[-1] if upstream is None else upstream
         upstream = _once_differentiable(upstream, z, log_weights, means, log_scales)
         at = evaluate(x, log_weights, means, log_scales)
-        share, weight_effect = partials(at)
+        effect = weight_effect(at)
         # Between far modes the quantile jumps and its slope overflows; a derivative that is
         # merely enormous keeps one such point from turning a batch's gradient into NaN.
         to_z = upstream / at_least(ops.exp(at.log_det), 1.0 / largest_distance(x))
-        to_shift = share * upstream
+        to_shift = at.densities * (upstream / at.density)
+        to_all = ops.expand_dims(to_z * effect.common, 0)
         return (
             _unbroadcast(to_z, z),
-            _unbroadcast(-to_z * weight_effect, log_weights),
+            at.weights * _unbroadcast(to_all, log_weights)
+            - _unbroadcast(to_z * effect.own, log_weights),
             _unbroadcast(to_shift, means),
             _unbroadcast(to_shift * (x - means), log_scales),
         )

@@ -155,25 +155,20 @@ def _densities(squares, log_weights, inverse_scales):
     return densities, ops.sum(densities, axis=0), reach * shift
 
 
-class Partials(NamedTuple):
-    """Derivatives component by component, each (K, ...)."""
+class WeightEffect(NamedTuple):
+    """Derivative of z in log-weights that stay normalised: ``own`` − weights · ``common``."""
 
-    share: Any  # share of the density
-    weight_effect: Any  # dz / d log-weight, for weights that stay normalised
+    own: Any  # (K, ...)
+    common: Any  # of z's shape
 
 
-def partials(at: Evaluation) -> Partials:
-    r"""The closed-form derivatives, from what an evaluation left.
+def weight_effect(at: Evaluation) -> WeightEffect:
+    r"""How the components' weights act on z, in closed form, from what an evaluation left.
 
-    The others follow: $\partial z / \partial x = e^{\mathrm{log\_det}}$, and a mean or a scale
-    acts on z as $-1$ and $-(x - \mu_k)$ times the component's share of that.
+    The other derivatives are short: $\partial z / \partial x = e^{\mathrm{log\_det}}$, and a mean
+    or a scale acts on z as $-1$ and $-(x - \mu_k)$ times the component's share of that.
     """
     sign = ops.sign(at.z)
-    same_side = at.side * sign
-    # Its tail where the component lies on the other side of x, and its weight less that on this.
-    mass = at.weights * (0.5 - 0.5 * same_side) + same_side * at.tails
-    rate = -sign * at.rate
-    return Partials(
-        share=at.densities / at.density,
-        weight_effect=mass * rate - at.weights * (at.beyond * rate),
-    )
+    # A component's tail where it lies on the other side of x, and its weight less that on this.
+    mass = 0.5 * at.weights * (sign - at.side) + at.side * at.tails
+    return WeightEffect(own=mass * -at.rate, common=at.beyond * (-sign * at.rate))

@@ -1,0 +1,130 @@
+"""Maps that bring rows near to normal, so that little is left for their neighbours to say."""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from gauss_flows.bijections.mixture_rosenblatt import MixtureRosenblatt
+from gauss_flows.information.null import log_normal
+
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_PATIENCE = 2
+_MOST_FITTED = 10_000
+_ROWS_AT_ONCE = 4096
+# Rows that a component takes at least, for each of its parameters.
+_ROWS_A_PARAMETER = 3
+
+Array = np.ndarray
+
+
+class Map(NamedTuple):
+    """A density that has a map to the standard normal.
+
+    Args:
+        push: Sends rows (n, d) to their latents (n, d) and log-densities (n,) in nats.
+        n_parameters: Number of parameters fitted.
+        n_components: Components of the mixture; 1 is a single Gaussian.
+    """
+
+    push: Callable[[Array], tuple[Array, Array]]
+    n_parameters: int
+    n_components: int
+
+
+def fit_gaussian(x: Float[np.ndarray, "n d"]) -> Map:
+    """Fit a Gaussian with its full covariance.
+
+    Args:
+        x: Rows, shape (n, d).
+
+    Returns:
+        Its map, which whitens.
+    """
+    mean = x.mean(0)
+    factor = np.linalg.cholesky((x - mean).T @ (x - mean) / len(x))
+    log_det = -np.log(np.diagonal(factor)).sum()
+
+    def push(rows: Array) -> tuple[Array, Array]:
+        z = np.linalg.solve(factor, (rows - mean).T).T
+        return z, log_normal(z) + log_det
+
+    n_dims = x.shape[1]
+    return Map(push, n_dims * (n_dims + 3) // 2, 1)
+
+
+def fit_mixture(x: Float[np.ndarray, "n d"], random_state: int) -> Map:
+    """Fit a mixture of Gaussians with full covariances, as many as BIC supports.
+
+    Args:
+        x: Rows, shape (n, d); at most 10 000 of them are fitted.
+        random_state: Seed of which, and of the mixtures' starts.
+
+    Returns:
+        The map of the best mixture.
+    """
+    gaussian = fit_gaussian(x)
+    rows, _ = gaussian.push(x)
+    if len(rows) > _MOST_FITTED:
+        rows = np.random.default_rng(random_state).permutation(rows)[:_MOST_FITTED]
+    best, best_score, since = None, np.inf, 0
+    for size in _SIZES:
+        if size > 1 and size * _ROWS_A_PARAMETER * gaussian.n_parameters > len(rows):
+            break
+        mixture = GaussianMixture(
+            size, random_state=random_state, reg_covar=1e-6, max_iter=200, tol=1e-3
+        )
+        with warnings.catch_warnings():
+            # Mixtures that have not settled are compared as they are.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            score = mixture.fit(rows).bic(rows)
+        since += 1
+        if score < best_score:
+            best, best_score, since = mixture, score, 0
+        elif since > _PATIENCE:
+            break
+    if best is None or best.n_components == 1:
+        return gaussian
+    return _of_mixture(best, gaussian)
+
+
+def _of_mixture(mixture: GaussianMixture, gaussian: Map) -> Map:
+    with jax.enable_x64(True):
+        layer = MixtureRosenblatt.from_mixture(
+            np.log(np.asarray(mixture.weights_)),
+            np.asarray(mixture.means_),
+            np.asarray(mixture.covariances_),
+        )
+
+    def push(rows: Array) -> tuple[Array, Array]:
+        whitened, log_density = gaussian.push(rows)
+        before = log_density - log_normal(whitened)
+        z, log_det = _in_parts(layer, whitened)
+        return z, log_normal(z) + log_det + before
+
+    size = mixture.n_components * (gaussian.n_parameters + 1) - 1
+    return Map(push, size, mixture.n_components)
+
+
+def _in_parts(layer: MixtureRosenblatt, rows: Array) -> tuple[Array, Array]:
+    parts = []
+    with jax.enable_x64(True):
+        size = min(len(rows), _ROWS_AT_ONCE)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            filled = np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge")
+            z, log_det = _transform(layer, filled)
+            parts.append((np.asarray(z)[: len(part)], np.asarray(log_det)[: len(part)]))
+    z, log_det = zip(*parts, strict=True)
+    return np.concatenate(z), np.concatenate(log_det)
+
+
+@eqx.filter_jit
+def _transform(layer, rows):
+    return jax.vmap(layer.transform_and_log_det)(rows)

@@ -1,0 +1,151 @@
+"""What is looked at once, before anything is measured."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+from numpy.typing import NDArray
+
+from gauss_flows.rbig.checks import check_finite_table, check_table
+
+Array = NDArray[np.float64]
+# Fewer rows say nothing about neighbours.
+_FEWEST_ROWS = 30
+
+
+class NamedRows:
+    """Rows that tell checks what their columns are called.
+
+    Args:
+        values: The rows, shape (n, d).
+        columns: The names.
+    """
+
+    def __init__(self, values: Array, columns: list[str]):
+        self.values = values
+        self.columns = columns
+
+    def __array__(self, dtype=None, copy=None) -> Array:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+
+def named_rows(x: Any, name: str) -> NamedRows:
+    """Take a table or a single column.
+
+    Args:
+        x: An array of shape (n, d) or (n,), a data frame or one of its columns.
+        name: What messages call it.
+
+    Returns:
+        The finite rows and the names of their columns.
+
+    Raises:
+        ValueError: If it is no table of finite numbers; row and column are named.
+    """
+    columns = getattr(x, "columns", None)
+    if columns is None and np.ndim(x) == 1:
+        label = getattr(x, "name", None)
+        x = NamedRows(np.asarray(x)[:, None], [name if label is None else str(label)])
+        columns = x.columns
+    table = check_finite_table(x, name=name)
+    if columns is None:
+        columns = [f"{j}" if name == "x" else f"{j} of {name}" for j in range(table.shape[1])]
+    return NamedRows(table, [str(column) for column in columns])
+
+
+def checked_rows(x: Any, name: str = "x") -> Array:
+    """Check that rows have a density whose measures can be estimated.
+
+    Args:
+        x: As `named_rows` takes it.
+        name: What messages call it.
+
+    Returns:
+        The rows in float64, each column with ties spread out, shape (n, d).
+
+    Raises:
+        ValueError: If it is no table of finite numbers, a column is constant, repeats another or
+            follows from the others, or there are too few rows.
+
+    Warns:
+        UserWarning: If columns hold whole numbers or are nearly dependent.
+    """
+    rows = named_rows(x, name)
+    fewest = max(_FEWEST_ROWS, 2 * rows.values.shape[1] + 10)
+    if len(rows.values) < fewest:
+        raise ValueError(
+            f"Expected at least {fewest} rows in {name} for its {rows.values.shape[1]} columns; "
+            f"got {len(rows.values)}."
+        )
+    is_array = not hasattr(x, "columns") and np.ndim(x) == 2
+    return without_ties(check_table(rows.values if is_array else rows, name=name))
+
+
+def without_ties(table: Array) -> Array:
+    """Spread equal values of a column evenly over half the gaps to their neighbours.
+
+    A value that is repeated was rounded; what it was before lies somewhere between. Distances of
+    zero would make the density infinite there.
+
+    Args:
+        table: Rows, shape (n, d), no column constant.
+
+    Returns:
+        The rows, those without ties as they were.
+    """
+    spread = table.copy()
+    rng = np.random.default_rng(len(table))
+    for column in spread.T:
+        values, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
+        if len(values) == len(column):
+            continue
+        gaps = np.diff(values)
+        below, above = np.r_[gaps[0], gaps] / 2, np.r_[gaps, gaps[-1]] / 2
+        tied = np.flatnonzero(counts[inverse] > 1)
+        shift = rng.uniform(size=len(tied)) * (below + above)[inverse[tied]] - below[inverse[tied]]
+        column[tied] += shift
+    return spread
+
+
+def joined(parts: dict[str, Any]) -> tuple[Array, list[NDArray[np.int_]]]:
+    """Put blocks of columns beside each other.
+
+    Args:
+        parts: The blocks by the names that messages give them.
+
+    Returns:
+        The checked rows of all columns, and the numbers of each block's columns.
+
+    Raises:
+        ValueError: As `checked_rows`, or if the blocks have different numbers of rows.
+    """
+    blocks = {name: named_rows(x, name) for name, x in parts.items()}
+    lengths = {name: len(block.values) for name, block in blocks.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{length} in {name}" for name, length in lengths.items())
+        raise ValueError(f"Expected as many rows in every block; got {told}.")
+    names = [
+        column if hasattr(parts[name], "columns") else f"{name}[{column}]"
+        for name, block in blocks.items()
+        for column in block.columns
+    ]
+    values = np.concatenate([block.values for block in blocks.values()], axis=1)
+    ends = np.cumsum([block.values.shape[1] for block in blocks.values()])
+    numbers = np.split(np.arange(values.shape[1]), ends[:-1])
+    return checked_rows(NamedRows(values, names), " and ".join(parts)), numbers
+
+
+def finite_rows(x: Float[ArrayLike, "n d"], n_dims: int) -> Array:
+    """Check rows that a flow is to be asked about.
+
+    Args:
+        x: The rows.
+        n_dims: The flow's number of columns.
+
+    Returns:
+        The rows in float64.
+
+    Raises:
+        ValueError: If they are no table of finite numbers with so many columns.
+    """
+    return check_finite_table(x, n_dims=n_dims)

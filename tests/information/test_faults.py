@@ -1,0 +1,69 @@
+"""Tables without the measures asked for are refused, with row and column named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gauss_flows.information import (
+    conditional_mutual_information,
+    entropy,
+    kl_divergence,
+    mutual_information,
+    total_correlation,
+)
+from gauss_flows.information.tables import without_ties
+
+X = np.random.default_rng(0).normal(size=(60, 2))
+
+
+def changed(row, column, value):
+    x = X.copy()
+    x[row, column] = value
+    return x
+
+
+@pytest.mark.parametrize("measure", [entropy, total_correlation])
+def test_rows_and_columns_are_named(measure):
+    with pytest.raises(ValueError, match="nan in row 7, column 1"):
+        measure(changed(7, 1, np.nan))
+    frame = pd.DataFrame(changed(3, 0, np.inf), columns=["height", "weight"])
+    with pytest.raises(ValueError, match="inf in row 3, column 'height'"):
+        measure(frame)
+    with pytest.raises(ValueError, match="same value in every row of column 1"):
+        measure(np.stack([X[:, 0], np.ones(60)], axis=1))
+    with pytest.raises(ValueError, match="at least 30 rows"):
+        measure(X[:20])
+    with pytest.raises(ValueError, match="shape"):
+        measure(X[None])
+
+
+def test_blocks_that_determine_each_other_have_infinite_information():
+    with pytest.raises(ValueError, match=r"'y\[0 of y\]'|linear relation|equal to"):
+        mutual_information(X, X[:, 0])
+    with pytest.raises(ValueError, match="linear relation"):
+        mutual_information(X, X.sum(axis=1))
+
+
+def test_blocks_of_other_lengths_are_refused():
+    with pytest.raises(ValueError, match="60 in x, 50 in y"):
+        mutual_information(X, X[:50])
+    with pytest.raises(ValueError, match="50 in z"):
+        conditional_mutual_information(X[:, 0], X[:, 1], X[:50, 0])
+    with pytest.raises(ValueError, match="finite values in y; got nan in row 2, column 0"):
+        mutual_information(X, changed(2, 0, np.nan)[:, :1])
+
+
+def test_divergence_names_the_table():
+    with pytest.raises(ValueError, match="finite values in y; got nan in row 4"):
+        kl_divergence(X, changed(4, 0, np.nan))
+    with pytest.raises(ValueError, match="as many columns"):
+        kl_divergence(X, X[:, :1])
+
+
+def test_ties_are_spread_within_their_gaps_and_nothing_else_moves():
+    x = np.array([[0.0], [1.0], [1.0], [3.0]])
+    spread = without_ties(x)
+    assert np.array_equal(spread[[0, 3]], x[[0, 3]])
+    assert np.all((spread[1:3] >= 0.5) & (spread[1:3] <= 2.0))
+    assert spread[1, 0] != spread[2, 0]
+    assert np.array_equal(without_ties(X), X)

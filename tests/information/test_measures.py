@@ -1,0 +1,150 @@
+"""Each measure against closed forms, over several seeds, with the error it states."""
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from gauss_flows.datasets import Rings
+from gauss_flows.information import (
+    conditional_mutual_information,
+    dual_total_correlation,
+    entropy,
+    kl_divergence,
+    measures,
+    mutual_information,
+    negentropy,
+    total_correlation,
+)
+from information.laws import equicorrelated, is_honest, related_blocks
+
+SEEDS = range(4)
+
+
+@pytest.mark.parametrize(("width", "rho"), [(1, 0.0), (1, 0.9), (2, 0.6), (10, 0.6)])
+def test_mutual_information_of_normal_blocks(width, rho):
+    found = [mutual_information(*related_blocks(s, width, rho, 600)) for s in SEEDS]
+    assert is_honest(found, -0.5 * width * np.log(1 - rho**2), 0.03 + 0.1 * width**0.5)
+
+
+def test_independent_skewed_columns_have_none():
+    found = [total_correlation(np.random.default_rng(s).exponential(size=(800, 2))) for s in SEEDS]
+    assert is_honest(found, 0.0, 0.05)
+
+
+def test_a_ring_s_dependence_without_correlation():
+    ring = Rings(radii=(1.0,), noise=0.05)
+    rows = [ring_rows(s, 1000) for s in range(3)]
+    found = [total_correlation(x) for x in rows]
+    assert is_honest(found, 1.158283, 0.1)
+    # The same rows, its columns drawn apart, have none.
+    apart = [np.random.default_rng(0).permuted(x, axis=0) for x in rows]
+    assert is_honest([total_correlation(x) for x in apart], 0.0, 0.1)
+    assert is_honest([entropy(x) for x in rows], ring.entropy(), 0.1)
+
+
+def ring_rows(seed, n):
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return circle + 0.05 * rng.normal(size=(n, 2))
+
+
+def test_total_and_dual_of_normal_columns():
+    covariance = np.full((3, 3), 0.5) + 0.5 * np.eye(3)
+    log_det = np.linalg.slogdet(covariance)[1]
+    rows = [equicorrelated(s, 800) for s in SEEDS]
+    assert is_honest([total_correlation(x) for x in rows], -0.5 * log_det, 0.1)
+    dual = 1.5 * np.log(0.75) - log_det
+    assert is_honest([dual_total_correlation(x) for x in rows], dual, 0.1)
+
+
+def test_information_that_a_third_explains():
+    def chain(seed):
+        a, b, z = np.random.default_rng(seed).normal(size=(3, 800))
+        return a + z, b + z, z
+
+    found = [conditional_mutual_information(*chain(s)) for s in SEEDS]
+    assert is_honest(found, 0.0, 0.1)
+    assert is_honest([mutual_information(*chain(s)[:2]) for s in SEEDS], -0.5 * np.log(0.75), 0.1)
+
+
+def test_entropy_and_negentropy_of_uniform_and_normal_columns():
+    rows = [np.random.default_rng(s).uniform(0, 3, size=(800, 2)) for s in SEEDS]
+    assert is_honest([entropy(x) for x in rows], 2 * np.log(3), 0.1)
+    assert is_honest([negentropy(x) for x in rows], np.log(np.pi * np.e / 6), 0.1)
+    normal = [np.random.default_rng(s).normal(size=(300, 5)) for s in SEEDS]
+    assert is_honest([negentropy(x) for x in normal], 0.0, 0.1)
+
+
+def test_entropy_of_skewed_columns_in_five_dimensions():
+    rows = [np.random.default_rng(s).exponential(size=(1000, 5)) for s in range(3)]
+    assert is_honest([entropy(x) for x in rows], 5.0, 0.2)
+
+
+def test_divergence_of_normal_laws():
+    def laws(seed):
+        x, y = np.random.default_rng(seed).normal(size=(2, 1000, 2))
+        return 0.8 * x + 0.5, y
+
+    found = [kl_divergence(*laws(s)) for s in SEEDS]
+    assert is_honest(found, 0.5 * (2 * 0.64 + 0.5 - 2) - 2 * np.log(0.8), 0.15)
+    same = [kl_divergence(laws(s)[1], laws(s + 100)[1]) for s in SEEDS]
+    assert is_honest(same, 0.0, 0.1)
+
+
+def test_dependence_is_the_same_after_monotone_maps():
+    x = equicorrelated(0, 800, 2)
+    first, second = (
+        total_correlation(x),
+        total_correlation(np.stack([np.exp(3 * x[:, 0]), x[:, 1]], 1)),
+    )
+    error = np.hypot(first.standard_error, second.standard_error)
+    assert abs(first.value - second.value) < 3 * error
+
+
+def test_entropy_moves_with_units():
+    x = equicorrelated(0, 500, 2)
+    scaled = x @ np.diag([1e6, 1e-6]) + [1e8, 0.0]
+    assert entropy(scaled).value == pytest.approx(entropy(x).value, abs=1e-3)
+
+
+def test_every_kind_of_table_gives_the_same():
+    x = equicorrelated(0, 300, 2)
+    value = total_correlation(x)
+    assert total_correlation(pd.DataFrame(x, columns=["a", "b"])) == value
+    single = np.asarray(x, np.float32)
+    assert total_correlation(jnp.asarray(single)) == total_correlation(single)
+    assert total_correlation(x.tolist()) == value
+
+
+def test_a_single_column():
+    x = np.random.default_rng(0).normal(size=(500, 1))
+    assert total_correlation(x) == (0.0, 0.0)
+    assert dual_total_correlation(x) == (0.0, 0.0)
+    value, error = entropy(x)
+    assert abs(value - 0.5 * np.log(2 * np.pi * np.e)) < 3 * error
+
+
+def test_whole_numbers_are_spread_over_their_unit():
+    rng = np.random.default_rng(0)
+    x = np.floor(rng.uniform(0, 64, size=(2000, 1)))
+    with pytest.warns(UserWarning, match="Whole numbers"):
+        value, error = entropy(x)
+    assert abs(value - np.log(64)) < 4 * error
+
+
+def test_the_summary_is_each_measure():
+    x = equicorrelated(0, 400, 2)
+    found = measures(x)
+    assert found.entropy == entropy(x)
+    assert found.negentropy == negentropy(x)
+    assert found.total_correlation == total_correlation(x)
+    assert found.dual_total_correlation == dual_total_correlation(x)
+
+
+def test_a_seed_repeats_and_another_moves():
+    x, y = related_blocks(0, 1, 0.5, 300)
+    assert mutual_information(x, y) == mutual_information(x, y)
+    with pytest.raises(ValueError, match="random_state"):
+        mutual_information(x, y, random_state=-1)
