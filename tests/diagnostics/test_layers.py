@@ -86,6 +86,16 @@ def test_errors_cover():
     assert abs(values.mean() - TOTAL_CORRELATION) < 0.02
 
 
+@pytest.mark.parametrize("n", [100, 400])
+def test_nothing_is_found_in_normal_rows(n):
+    flow = Transformed(Normal(jnp.zeros(2)), gf.ActNorm(2))
+    rng = np.random.default_rng(n)
+    found = [layer_states(flow, rng.normal(size=(n, 2))).negentropy for _ in range(12)]
+    far = [abs(float(one.value[0])) > 2 * float(one.standard_error[0]) for one in found]
+    assert sum(far) <= 2
+    assert abs(np.mean([one.value[0] for one in found])) < 0.03
+
+
 def test_states_are_those_of_the_flow():
     x = np.random.default_rng(0).gamma(2.0, size=(300, 3))
     flow = gf.fit_rbig(x, n_layers=2, n_components=2)

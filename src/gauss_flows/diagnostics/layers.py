@@ -54,7 +54,7 @@ def layer_states(
     x: Any,
     condition: Any = None,
     *,
-    n_components: int = 8,
+    n_components: int | None = None,
     max_rows: int = 20_000,
     random_state: int = 0,
 ) -> LayerStates:
@@ -69,13 +69,15 @@ def layer_states(
     in which no entropy of more than one dimension occurs. That the last state is N(0, I) is not
     taken for granted: the total correlation that RBIG still finds in z, up to its own error, is
     where the sum starts. Entropies are those of `gauss_flows.rbig.entropy`, free of their fit's
-    optimism to first order; every figure may come out below zero by its error.
+    optimism to first order; every figure may come out below zero by its error, in which that
+    correction counts as uncertain by its own size.
 
     Args:
         flow: A flow.
         x: Rows it was not fitted to, an array or data frame of shape (n, d).
         condition: Their conditions, shape (n, c), for a conditional flow.
-        n_components: Components of the mixtures that measure entropies.
+        n_components: Components of the mixtures that measure entropies; by default 2, and one more
+            for every 150 rows up to 8.
         max_rows: Most rows to use; of more, some are drawn at random.
         random_state: Seed of that choice and of the splits inside.
 
@@ -101,19 +103,22 @@ def layer_states(
         >>> bool(abs(states.total_correlation.value[0] + 0.5 * np.log(1 - 0.8**2)) < 0.06)
         True
     """
-    check_count("n_components", n_components)
+    if n_components is not None:
+        check_count("n_components", n_components)
     check_count("max_rows", max_rows)
     check_seed(random_state)
     opened = open_flow(flow)
     rows = check_rows(opened, x, condition)
     n, d = rows.x.shape
-    fewest = max(_FEWEST_ROWS, d + 1, n_components)
+    fewest = max(_FEWEST_ROWS, d + 1, n_components or 1)
     if n < fewest:
         raise ValueError(f"Expected at least {fewest} rows of x; got {n}.")
     if n > max_rows:
         chosen = np.sort(np.random.default_rng([random_state, n]).choice(n, max_rows, False))
         given = None if rows.condition is None else rows.condition[chosen]
         rows = Rows(rows.x[chosen], given)
+    if n_components is None:  # of few rows, more only add noise
+        n_components = min(2 + len(rows.x) // 150, 8)
     states = _states(layers_of(opened), rows, n_components, random_state)
     left = _total_correlation(states[-1].rows, n_components, random_state)
     return LayerStates(
@@ -164,6 +169,11 @@ class _State(NamedTuple):
     log_density: np.ndarray  # of each row, summed over the coordinates
     log_det: np.ndarray  # of each row, all layers so far
 
+    @property
+    def correction(self) -> float:
+        """What was added to the entropy for the optimism of the fits."""
+        return self.entropy + float(self.log_density.mean())
+
 
 def _states(layers: list, rows: Rows, n_components: int, random_state: int) -> list[_State]:
     x, log_det = rows.x, np.zeros(len(rows.x))
@@ -199,7 +209,7 @@ def _negentropy(state: _State) -> Estimate:
     normal = np.sum(0.5 * np.log(variance) + LOG_SQRT_2PI + 0.5 + optimism)
     under_normal = -np.sum(0.5 * deviation**2 / variance, axis=1)
     error = Estimate.of_mean(state.log_density - under_normal).standard_error
-    return Estimate(float(normal - state.entropy), float(error))
+    return Estimate(float(normal - state.entropy), float(np.hypot(error, state.correction)))
 
 
 def _plus_change(left: Estimate, state: _State, last: _State) -> Estimate:
@@ -208,6 +218,8 @@ def _plus_change(left: Estimate, state: _State, last: _State) -> Estimate:
     value = left.value + state.entropy - last.entropy + to_come.mean()
     change = last.log_density - state.log_density + to_come
     error = np.hypot(left.standard_error, Estimate.of_mean(change).standard_error)
+    if state is not last:
+        error = np.hypot(error, np.hypot(state.correction, last.correction))
     return Estimate(float(value), float(error))
 
 
