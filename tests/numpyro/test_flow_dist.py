@@ -35,7 +35,7 @@ def conditional():
 
 def test_the_density_is_the_flows(flow):
     x = jr.normal(KEY, (4, 5, 2))
-    np.testing.assert_allclose(FlowDist(flow).log_prob(x), flow.log_prob(x), rtol=1e-6)
+    np.testing.assert_allclose(FlowDist(flow).log_prob(x), flow.log_prob(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_expanded_draws_are_independent_and_each_has_its_condition(conditional):
 def test_both_kinds_of_key(raw):
     key = jr.PRNGKey(3) if raw else jr.key(3)
     normal = Normal(jnp.zeros(2))
-    np.testing.assert_allclose(FlowDist(normal).sample(key), normal.sample(jr.key(3)), rtol=1e-6)
+    np.testing.assert_array_equal(FlowDist(normal).sample(key), normal.sample(jr.key(3)))
 
 
 def test_it_passes_through_jit_and_vmap(flow, conditional):
@@ -116,7 +116,6 @@ def test_the_gradient_reaches_the_condition(x64):
     flow = gf.affine_coupling_flow(KEY, n_dims=2, n_layers=2, nn_width=6, nn_depth=1, cond_dim=3)
     flow = randomised(flow, scale=0.5)
     x, condition = jnp.array([0.3, -0.4]), jnp.array([0.5, -1.0, 0.2])
-    steps = 1e-5 * jnp.concatenate([jnp.eye(3), -jnp.eye(3)])
 
     def density(c):
         return FlowDist(flow, c).log_prob(x)
@@ -125,10 +124,12 @@ def test_the_gradient_reaches_the_condition(x64):
         return FlowDist(flow, c).sample(KEY).sum()
 
     for function in (density, draw):
-        gradient = jax.jit(jax.grad(function))(condition)
-        values = jax.jit(jax.vmap(function))(condition + steps)
+        value_and_gradient = jax.jit(jax.value_and_grad(function))
+        _, gradient = value_and_gradient(condition)
         assert np.all(np.abs(gradient) > 1e-4)
-        np.testing.assert_allclose(gradient, (values[:3] - values[3:]) / 2e-5, rtol=1e-6)
+        for step, slope in zip(1e-5 * jnp.eye(3), gradient, strict=True):
+            ahead, behind = (value_and_gradient(condition + s)[0] for s in (step, -step))
+            np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6)
 
 
 def test_as_a_prior_in_a_plate_and_predictive(flow):

@@ -23,7 +23,7 @@ from gauss_flows.numpyro import FlowGuide
 from serialization.same import same_to_the_bit
 
 SMALL = {"nn_width": 6, "nn_depth": 1}
-DIAGONAL = partial(gf.gaussianization_flow, n_layers=4)
+DIAGONAL = partial(gf.gaussianization_flow, n_layers=4, n_components=4)
 MIXTURE = partial(gf.mixture_coupling_flow, n_layers=2, n_components=4, nn_width=16, nn_depth=1)
 # Quick to compile, for what does not depend on the flow.
 AFFINE = partial(gf.affine_coupling_flow, n_layers=2, **SMALL)
@@ -66,11 +66,12 @@ def learnt():
     return guide, learn(mixed_model, guide, 150, Y).params
 
 
-@pytest.mark.parametrize(("flow", "goal", "step"), [(DIAGONAL, 0.12, 1e-2), (MIXTURE, 0.35, 3e-3)])
+@pytest.mark.parametrize(("flow", "goal", "step"), [(DIAGONAL, 0.25, 1e-2), (MIXTURE, 0.6, 3e-3)])
 def test_it_learns_a_skewed_correlated_posterior(flow, goal, step):
-    # Both come nearer with more steps than a test can take; benchmarks/numpyro_guide.py does.
+    # The best normal is 0.75 away. Both come nearer with more steps than a test can take; see
+    # benchmarks/numpyro_guide.py.
     guide = FlowGuide(skewed_posterior.model, flow)
-    result = learn(skewed_posterior.model, guide, 2500, step=step, n_particles=16)
+    result = learn(skewed_posterior.model, guide, 1000, step=step, n_particles=16)
     gap, error = skewed_posterior.elbo_gap(guide.get_flow(result.params), jr.key(1))
     assert -4 * error < gap < goal
     assert result.losses[0] + skewed_posterior.LOG_EVIDENCE > 50

@@ -21,7 +21,7 @@ NETWORK = {"nn_width": 4, "nn_depth": 1}
 FAMILIES = {
     "diagonal": partial(gf.gaussianization_flow, n_components=3),
     "mixture": partial(gf.mixture_coupling_flow, n_components=3, **NETWORK),
-    "spline": partial(gf.coupling_gaussianization_flow, n_bins=4, **NETWORK),
+    "affine": partial(gf.affine_coupling_flow, **NETWORK),
 }
 
 
@@ -46,25 +46,26 @@ def gap(flow, key):
     return jnp.mean(log_q - jax.vmap(skewed_posterior.log_density)(x))
 
 
-@pytest.mark.parametrize("sampling", ["inverse", "analytic"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "sampling"),
+    [
+        ("diagonal", "inverse"),
+        ("mixture", "inverse"),
+        ("mixture", "analytic"),
+    ],
+)
 def test_the_gradient_through_the_draw(family, sampling, x64):
     vector, rebuild = trainable_vector(start(family, sampling))
-
-    def loss(v):
-        return gap(rebuild(v), jr.key(1))
-
-    gradient = jax.jit(jax.grad(loss))(vector)
-    directions = jr.normal(jr.key(2), (4, vector.size))
-    directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
-    values = jax.jit(jax.vmap(loss))(vector + 1e-5 * jnp.concatenate([directions, -directions]))
-    np.testing.assert_allclose(
-        directions @ gradient, (values[:4] - values[4:]) / 2e-5, rtol=1e-5, atol=1e-6
-    )
+    loss = jax.jit(jax.value_and_grad(lambda v: gap(rebuild(v), jr.key(1))))
+    _, gradient = loss(vector)
+    assert np.mean(gradient != 0) > 0.9
+    for direction in jr.normal(jr.key(2), (4, vector.size)) / vector.size**0.5:
+        difference = loss(vector + 1e-5 * direction)[0] - loss(vector - 1e-5 * direction)[0]
+        np.testing.assert_allclose(direction @ gradient, difference / 2e-5, rtol=1e-5, atol=1e-6)
 
 
 def test_without_the_score_the_gradient_keeps_its_mean(x64):
-    vector, rebuild = trainable_vector(start("diagonal", "inverse"))
+    vector, rebuild = trainable_vector(start("affine", "inverse"))
 
     def loss(v, key, kind):
         flow = rebuild(v)
@@ -74,19 +75,24 @@ def test_without_the_score_the_gradient_keeps_its_mean(x64):
         x = d.sample(key, (4,))
         return jnp.mean(d.log_prob(x) - jax.vmap(skewed_posterior.log_density)(x))
 
-    @partial(jax.jit, static_argnums=0)
-    def gradients(kind):
-        keys = jr.split(jr.key(3), 1000)
-        return jax.vmap(jax.grad(loss), (None, 0, None))(vector, keys, kind)
+    @jax.jit
+    def scores():
+        def score(key):
+            return jax.grad(lambda v: loss(v, key, "whole") - loss(v, key, "path"))(vector)
 
-    score = gradients("whole") - gradients("path")
+        return jax.vmap(score)(jr.split(jr.key(3), 1000))
+
+    score = scores()
     error = score.std(0) / 1000**0.5
     assert np.all(np.abs(score.mean(0)) < 5 * error + 1e-12)
     assert np.mean(error > 1e-6) > 0.9
 
 
 def test_which_flows_have_no_network():
-    assert is_steady(start("diagonal", "inverse"))
-    assert is_steady(start("diagonal", "analytic"))
-    assert not is_steady(start("mixture", "inverse"))
-    assert not is_steady(start("spline", "inverse"))
+    flows = {name: make(jr.key(0), n_dims=4, n_layers=1) for name, make in FAMILIES.items()}
+    assert {name: is_steady(flow) for name, flow in flows.items()} == {
+        "diagonal": True,
+        "mixture": False,
+        "affine": False,
+    }
+    assert is_steady(posterior_flow(flows["diagonal"], jnp.zeros(4), 1.0, "analytic"))

@@ -44,8 +44,9 @@ class FlowGuide(AutoContinuous):
             have, unconstrained, which is then the whole map, without m, s and LU.
         sampling: The direction in which a fresh flow's layers run. ``"inverse"``, as in data:
             draws find roots and the density is that of mixtures, which stays smooth.
-            ``"analytic"``: layers run from ε to x, so that draws need no root find and a step
-            takes less than half the time, but the density has spikes and a step brings less.
+            ``"analytic"``: layers run from ε to x. Draws need no root find, which makes steps
+            cheaper where the gradient has the score, and dearer where it has not, as the density
+            then finds the roots; the first thousands of steps bring less.
         path_gradient: Leave the score, whose mean is 0, out of the gradient. The noise then goes
             to 0 as the guide nears the posterior. Made for the plain ELBO; with importance-weighted
             objectives, such as `RenyiELBO`, it is biased. By default on for flows without
