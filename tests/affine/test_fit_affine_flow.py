@@ -94,7 +94,10 @@ def test_few_rows_make_no_flow_worse_than_none(density, n):
         x = density.sample(jr.key(1000 * n + seed), n)
         options = {"n_layers": 40, "n_candidates": 12, "standardize": False, **QUIET}
         flow = fit_affine_flow(x, jr.key(seed), **options)
-        assert divergence(flow, density) < density.kl_to_normal() + 1e-3
+        fresh = np.asarray(density.sample(jr.key(99), 10_000), float)
+        normal = -np.mean(np.sum(fresh**2, axis=1)) / 2 - np.log(2 * np.pi)
+        # The same rows for both: where no layer is kept, they are equal.
+        assert np.mean(np.asarray(flow.log_prob(fresh), float)) > normal - 1e-5
 
 
 def test_optimal_rotations_do_better_on_average():
@@ -241,7 +244,7 @@ def rises(ratio, n=400):
 
 
 def test_the_marks_of_the_stopping_rules():
-    """One standard error to go on, two to be kept: a little less or more decides."""
+    """One standard error to go on, two to have any layer: a little less or more decides."""
     some = [Estimate(0.1, 0.01)]
     assert is_spent(some, rises(0.97), patience=1)
     assert not is_spent(some, rises(1.03), patience=1)
@@ -256,6 +259,9 @@ def test_the_marks_of_the_stopping_rules():
 def test_a_depth_is_kept_where_it_is_clear_of_what_was_kept():
     flat, up = rises(0.0)
     steps = [flat, up + 1.0, up + 1.0 - 1e-3, up + 1.1]
+    for ratio, kept in ((0.97, 1), (1.03, 2)):
+        further = [flat, up + 1.0, up + 1.0 + rises(ratio)[1]]
+        assert n_kept([Estimate(0.1, 0.01)] * 2, further) == kept
     assert n_kept([Estimate(0.1, 0.01)] * 3, steps) == 3
     assert n_kept([Estimate(0.1, 0.01)] * 3, steps[:3]) == 1
     assert n_kept([Estimate(0.1, 0.01)] * 3, [flat, up - 1.0, up - 2.0]) == 0

@@ -117,12 +117,12 @@ def fit_affine_flow(
     gradients (Lemma 1); ``"layerwise"`` trains each layer's network alone, as Algorithm 2 does;
     ``"progressive"`` trains all layers again whenever one is added; ``"end_to_end"`` trains all of
     them at once. The first three stop once the last `patience` layers together gained no more than
-    their standard error on rows that they had not seen, and keep the layers up to the last that
-    gained more than twice its error over those kept before: perhaps none, and then the flow is
-    the start alone. These are the held-out rows and, of closed-form layers, all others, each
-    judged by a layer of the same kind that was chosen and fitted without a fifth of the rows, its
-    own among them. Where there are no such rows, they stop once none of the last `patience`
-    layers promised a Δ above twice its error.
+    their standard error on rows that they had not seen. They keep the layers up to the last that
+    gained more than its error over those kept before, and none, only the start, where no depth is
+    better than that by twice its error. These rows are the held-out ones and, of closed-form
+    layers, all others, each judged by a layer of the same kind that was chosen and fitted without
+    a fifth of the rows, its own among them. Where there are no such rows, they stop once none of
+    the last `patience` layers promised a Δ above twice its error.
 
     Optimal rotations do better than random ones on average and with few layers, not always, and
     training end to end overtakes both when the flow is deep.

@@ -7,13 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments, check_width
-from gauss_flows.affine.penalized import (
-    VARIANCE_FLOOR,
-    MomentFit,
-    fit_moments,
-    most_variance,
-    variance_excess,
-)
+from gauss_flows.affine.penalized import VARIANCE_FLOOR, MomentFit, fit_moments, most_variance
 from gauss_flows.affine.spline_moments import ends, rows_of
 
 _ROWS_PER_FEATURE = 4
@@ -43,6 +37,7 @@ class FourierMoments(ConditionalMoments):
         scales: Of the active coordinates, shape (d_active,).
         lowest: Least of the active coordinates in units of the scales, shape (d_active,).
         highest: Greatest of them, shape (d_active,).
+        levels: Mean conditional variances in units of the scales, shape (d_active,).
         least: Share of a column's variance that every predictive one has at least.
     """
 
@@ -60,6 +55,7 @@ class FourierMoments(ConditionalMoments):
     scales: Float[Array, " d_active"]
     lowest: Float[Array, " d_active"]
     highest: Float[Array, " d_active"]
+    levels: Float[Array, " d_active"]
     least: float = eqx.field(static=True)
 
     @property
@@ -86,8 +82,7 @@ class FourierMoments(ConditionalMoments):
         """Predictive variance."""
         features = self._features(p)
         own = jnp.exp(self._raw_log_variance(features))
-        mean = jnp.clip(features @ self.mean_coefficients.T, self.lowest, self.highest)
-        excess = variance_excess(mean, own, self._spread(features))
+        excess = 2.0 * self._spread(features) * jnp.maximum(own, self.levels)
         error = jnp.minimum(_squares(features, self.mean_root), 1.0)
         return self.scales**2 * (own + excess + error + self.least)
 
@@ -158,6 +153,7 @@ def fourier_moments(
         scales=jnp.asarray([fit.scale for fit in fits], float),
         lowest=jnp.asarray([fit.lowest for fit in fits], float),
         highest=jnp.asarray([fit.highest for fit in fits], float),
+        levels=jnp.asarray([fit.level for fit in fits], float),
         least=1.0 / n_rows,
     )
     return moments, rows_of(fits, basis, a)

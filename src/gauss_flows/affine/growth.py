@@ -148,6 +148,7 @@ def n_kept(gains: list[Estimate], log_probs: list[np.ndarray]) -> int:
     """How many layers to keep: a depth takes the place of another where it is clearly better.
 
     The best of many depths is so by chance where none is, and with few rows that chance is large.
+    Twice its error must speak for having any layers, once for having more.
 
     Args:
         gains: Expected gains of the layers.
@@ -164,7 +165,8 @@ def n_kept(gains: list[Estimate], log_probs: list[np.ndarray]) -> int:
     for depth in range(1, len(log_probs)):
         further = Estimate.of_mean(log_probs[depth] - log_probs[kept])
         # Of one row there is no error, and nothing is clear.
-        if further.value > _CLEAR * further.standard_error:
+        mark = _WORTH if kept else _CLEAR
+        if further.value > mark * further.standard_error:
             kept = depth
     return kept
 

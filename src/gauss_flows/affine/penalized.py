@@ -16,9 +16,14 @@ _SCORING_STEPS = 25
 _LONGEST_STEP = 1.5
 _MOST_RATIO = 1e6
 _MEAN_LOG_CHI2 = 1.2703628454614782  # −E log χ²₁
-# As many rows of the column speak beside those near a point. Flows of 80 to 300 rows lose most by
-# clusters that no row has shown, and with 3 or 4 none came out worse than without any layer.
-_ROWS_OF_THE_COLUMN = 2.5
+# What is charged for clusters that no row has shown, and the spread from which on in full. With
+# less, flows of 20 to 300 rows come out worse than none; with more, or at many degrees of freedom,
+# deep flows of thousands of rows keep from the normal.
+_ROWS_OF_THE_COLUMN, _FEW = 3.0, 0.05
+# More rows than these show all clusters but those of about 1/n of the law, and pay in proportion.
+_ROWS_THAT_MISS_CLUSTERS = 300
+# Means further from the column's, squared and in its own deviations, are taken for no further.
+_FAR = 2.0
 # Variances below this share of the column's own are not believed.
 VARIANCE_FLOOR = 1e-8
 _MOST_LEVERAGE = 0.95
@@ -83,9 +88,11 @@ class MomentFit(NamedTuple):
         shape: (BᵀB + λP)⁻¹ of the log-variance's fit: half the covariance of its coefficients.
         offset: Of the column, and its scale: both moments are of (a − offset) / scale.
         scale: See there.
+        level: Mean of the variances, of (a − offset) / scale.
         lowest: Least of (a − offset) / scale, below which no mean lies.
         highest: Greatest of it.
         n_rows: Number of rows that were fitted.
+        hidden: Whether predictive variances allow for clusters that no row has shown.
     """
 
     mean: np.ndarray
@@ -94,9 +101,11 @@ class MomentFit(NamedTuple):
     shape: np.ndarray
     offset: float
     scale: float
+    level: float
     lowest: float
     highest: float
     n_rows: int
+    hidden: bool
 
     def at(self, basis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean, log-variance without its bias, and log predictive variance at rows of a basis."""
@@ -120,11 +129,22 @@ class MomentFit(NamedTuple):
         return np.clip(basis @ self.log_variance, np.log(VARIANCE_FLOOR), np.log(most))
 
     def _predictive(self, mean, log_variance, spread, error):
+        variance = np.exp(log_variance)
         spread = np.minimum(spread, 1.0)
-        excess = variance_excess(mean, np.exp(log_variance), spread)
+        # With k = 1 / spread degrees of freedom the best divisor is about (1 + 2/k) times the
+        # estimate. The excess is charged at the average variance where that is larger: where few
+        # rows lie close together by chance, the next one will not.
+        charge = 2.0 * np.maximum(variance, self.level)
+        if self.hidden:
+            # The next one may be of another cluster, of which so few rows have shown none: it is
+            # then any row of the column, of variance 1 about 0.
+            distance = 1.0 + np.minimum(mean**2, _FAR)
+            unseen = min(1.0, _ROWS_THAT_MISS_CLUSTERS / self.n_rows)
+            any_row = unseen * _ROWS_OF_THE_COLUMN * np.minimum(1.0, spread / _FEW) * distance
+            charge = np.maximum(charge, any_row)
+        excess = spread * charge
         # Where the data say nothing, the mean is as uncertain as the column and no more.
-        error = np.minimum(error, 1.0)
-        return np.log(np.exp(log_variance) + excess + error + 1.0 / self.n_rows)
+        return np.log(variance + excess + np.minimum(error, 1.0) + 1.0 / self.n_rows)
 
     def at_own_rows(self, basis: Any, a: np.ndarray) -> tuple[np.ndarray, ...]:
         """What `RowMoments` holds, at the rows that were fitted.
@@ -148,25 +168,6 @@ class MomentFit(NamedTuple):
         place = (left_out_mean - self.offset) / self.scale
         predictive = self._predictive(place, left_out, spread, error) + shift
         return mean, log_variance, influence, left_out_mean, predictive
-
-
-def variance_excess(mean: Any, variance: Any, spread: Any) -> Any:
-    """What few rows add to a predictive variance, in units of the column's own.
-
-    With k = 1 / spread degrees of freedom the best divisor is about (1 + 2/k) times an estimated
-    variance. A few rows more are taken to be any rows of the column, with their variance 1 about
-    its mean 0: where the rows lie close together by chance, the next one need not, and of another
-    cluster that lies as near in p, few rows may have shown none.
-
-    Args:
-        mean: The mean there, a number or an array of NumPy or JAX.
-        variance: The variance.
-        spread: Half the variance of its logarithm.
-
-    Returns:
-        The excess.
-    """
-    return spread * (2.0 * variance + _ROWS_OF_THE_COLUMN * (1.0 + mean**2))
 
 
 def most_variance(lowest: Any, highest: Any) -> Any:
@@ -193,7 +194,9 @@ def leverage(basis: Any, covariance: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", product, basis)
 
 
-def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int = 3) -> MomentFit:
+def fit_moments(
+    basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int = 3, hidden: bool = False
+) -> MomentFit:
     r"""Alternate between the mean, weighted by the variances, and the variance of what it leaves.
 
     The log-variance maximises the normal likelihood of the residuals,
@@ -206,6 +209,7 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
         penalty: P, shape (K, K).
         a: Values, shape (n,).
         n_rounds: How often to alternate.
+        hidden: See `MomentFit`.
 
     Returns:
         The fit.
@@ -241,9 +245,11 @@ def fit_moments(basis: Any, penalty: np.ndarray, a: np.ndarray, *, n_rounds: int
         spread.covariance,
         offset,
         scale,
+        float(np.exp(eta).mean()),
         float(y.min()),
         float(y.max()),
         n_rows,
+        hidden,
     )
 
 

@@ -47,7 +47,7 @@ def spline_moments(p: np.ndarray, a: np.ndarray) -> tuple[PiecewiseMoments, RowM
     knots = np.concatenate([[0.0] * _DEGREE, edges, [1.0] * _DEGREE])
     basis = BSpline.design_matrix(unit, knots, _DEGREE)
     penalty = _roughness(knots, edges)
-    fits = [fit_moments(basis, penalty, column) for column in a.T]
+    fits = [fit_moments(basis, penalty, column, hidden=True) for column in a.T]
     places = np.interp(
         np.arange((len(edges) - 1) * _PLACES_PER_PIECE + 1) / _PLACES_PER_PIECE,
         np.arange(len(edges)),
