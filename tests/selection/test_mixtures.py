@@ -10,7 +10,7 @@ from gauss_flows.rbig.blocks import log_normal, push
 from gauss_flows.selection import fitting
 from gauss_flows.selection.assemble import build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial, try_mixtures
+from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial, _Search, try_mixtures
 
 FOLDS = [np.arange(300) % 5 == fold for fold in range(5)]
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 1.0]])
@@ -66,8 +66,6 @@ def test_folds_are_scored_by_what_was_fitted_without_them(marginals_first):
     fold = FOLDS[0]
     alone = MixtureTrial(marginals_first, recipe, np.zeros(1))
     expected = log_density(build_mixture_flow(alone.fit(x[~fold], 0)), x[fold])
-    from gauss_flows.selection.mixtures import _Search
-
     found = _Search(x, FOLDS, 0).tried(marginals_first, *recipe).log_density[: fold.sum()]
     # The search stops its climbs earlier, and the flow holds its numbers in single precision.
     np.testing.assert_allclose(found, expected, atol=0.2)

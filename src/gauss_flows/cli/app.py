@@ -12,21 +12,11 @@ from typing import NoReturn, TypeVar
 from gauss_flows._version import __version__
 from gauss_flows.cli.errors import InputError, suggestion
 from gauss_flows.cli.interrupt import INTERRUPTED, end_on_interrupt, leave
+from gauss_flows.selection.families import FAMILIES
 
 # Nothing that takes long to import may be imported here: `--help` must answer at once.
 
 _T = TypeVar("_T", int, float)
-
-FAMILIES = (
-    "auto",
-    "gaussian",
-    "mixture",
-    "rbig",
-    "diagonal",
-    "mixture-coupling",
-    "spline-coupling",
-    "affine-coupling",
-)
 
 _TABLE = (
     "a file ending in .csv, .parquet or .npy, or sklearn:NAME for one of scikit-learn's bundled "

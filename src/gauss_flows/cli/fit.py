@@ -30,6 +30,7 @@ from gauss_flows.selection.assemble import (
     with_standardiser,
 )
 from gauss_flows.selection.evaluate import log_density, to_latent
+from gauss_flows.selection.families import NEED_TWO_COLUMNS
 from gauss_flows.selection.fitting import Settings, fit_flow
 from gauss_flows.selection.words import counted, nats, shown
 
@@ -71,7 +72,7 @@ def run(arguments: Namespace) -> None:
     train, test = table.values[split.train], table.values[split.test]
     check_n_rows(table, len(train), arguments.n_components)
     check_density_exists(table._replace(values=train))
-    if train.shape[1] == 1 and arguments.family.split("-")[-1] in ("coupling", "mixture"):
+    if train.shape[1] == 1 and arguments.family in NEED_TWO_COLUMNS:
         raise InputError(
             f"a {arguments.family} flow needs two columns; got one: use --family diagonal"
         )

@@ -14,21 +14,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gauss_flows.rbig.checks import check_finite_table, check_table
 from gauss_flows.selection.assemble import standardise, standardiser, with_standardiser
 from gauss_flows.selection.evaluate import draw, log_density
+from gauss_flows.selection.families import FAMILIES, NEED_TWO_COLUMNS
 from gauss_flows.selection.fitting import Settings, fit_flow
 
 Array = NDArray[np.float64]
 
-FAMILIES = (
-    "auto",
-    "gaussian",
-    "mixture",
-    "rbig",
-    "diagonal",
-    "mixture-coupling",
-    "spline-coupling",
-    "affine-coupling",
-)
-_NEEDS_TWO_COLUMNS = ("mixture", "mixture-coupling", "spline-coupling", "affine-coupling")
 _MOST_SEED = 2**31 - 1
 
 
@@ -128,7 +118,7 @@ class FlowEstimator(BaseEstimator):
     def _check_parameters(self, shape: tuple[int, ...]) -> None:
         if self.family not in FAMILIES:
             raise ValueError(f"Expected family to be one of {FAMILIES}; got {self.family!r}.")
-        if shape[1] == 1 and self.family in _NEEDS_TWO_COLUMNS:
+        if shape[1] == 1 and self.family in NEED_TWO_COLUMNS:
             raise ValueError(
                 f"Expected at least two columns for family={self.family!r}; got one. Use "
                 "'auto' or 'diagonal'."

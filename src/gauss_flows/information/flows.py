@@ -1,11 +1,9 @@
 """Asking a flow that was fitted elsewhere, in double precision."""
 
-from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from flowjax.distributions import AbstractTransformed
@@ -14,9 +12,9 @@ from numpy.typing import NDArray
 from gauss_flows.information.maps import Map
 from gauss_flows.information.tables import finite_rows
 from gauss_flows.rbig.options import check_seed
+from gauss_flows.selection.evaluate import in_double_precision, in_parts
 
 Array = NDArray[np.float64]
-_ROWS_AT_ONCE = 8192
 
 
 def is_flow(x: Any) -> TypeGuard[AbstractTransformed]:
@@ -55,7 +53,7 @@ def map_of(flow: AbstractTransformed) -> Map:
     """
 
     def push(rows: Array) -> tuple[Array, Array]:
-        z, log_density = _in_parts(_latent_and_log_density, flow, rows)
+        z, log_density = in_parts(_latent_and_log_density, flow, rows)
         return z, log_density
 
     return Map(push, 0, 1)
@@ -71,7 +69,7 @@ def log_density(flow: AbstractTransformed, x: Any) -> Array:
     Returns:
         Nats, shape (n,).
     """
-    return _in_parts(_latent_and_log_density, flow, finite_rows(x, flow.shape[0]))[1]
+    return in_parts(_latent_and_log_density, flow, finite_rows(x, flow.shape[0]))[1]
 
 
 def draw(flow: AbstractTransformed, n: int, random_state: int) -> Array:
@@ -87,28 +85,7 @@ def draw(flow: AbstractTransformed, n: int, random_state: int) -> Array:
     """
     check_seed(random_state)
     with jax.enable_x64(True):
-        return np.asarray(_widened(flow).sample(jr.key(random_state), (n,)), np.float64)
-
-
-def _in_parts(function: Callable[..., Any], flow: Any, rows: Array) -> tuple[Array, Array]:
-    with jax.enable_x64(True):
-        flow = _widened(flow)
-        size = min(len(rows), _ROWS_AT_ONCE)
-        parts = []
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            filled = np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge")
-            results = function(flow, jnp.asarray(filled))
-            parts.append([np.asarray(result)[: len(part)] for result in results])
-    first, second = (np.concatenate(results) for results in zip(*parts, strict=True))
-    return first, second
-
-
-def _widened(flow: Any) -> Any:
-    def widen(leaf: Any) -> Any:
-        return leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
-
-    return jax.tree.map(widen, flow)
+        return np.asarray(in_double_precision(flow).sample(jr.key(random_state), (n,)), np.float64)
 
 
 @eqx.filter_jit

@@ -28,7 +28,7 @@ def log_density(flow: AbstractTransformed, x: _Array) -> _Array:
     Returns:
         Nats, shape (n,).
     """
-    return _in_parts(_log_density, flow, x)
+    return in_parts(_log_density, flow, x)
 
 
 def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
@@ -41,7 +41,7 @@ def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
     Returns:
         z, shape (n, d).
     """
-    return _in_parts(_to_latent, flow, x)
+    return in_parts(_to_latent, flow, x)
 
 
 def to_data(flow: AbstractTransformed, z: _Array) -> _Array:
@@ -54,7 +54,7 @@ def to_data(flow: AbstractTransformed, z: _Array) -> _Array:
     Returns:
         x in the flow's units, shape (n, d).
     """
-    return _in_parts(_to_data, flow, z)
+    return in_parts(_to_data, flow, z)
 
 
 def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
@@ -74,26 +74,38 @@ def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
     with jax.enable_x64(True):
         keys = jr.split(jr.key(seed), -(-n // _ROWS_AT_ONCE))
         z = np.concatenate([jr.normal(key, (_ROWS_AT_ONCE, *flow.shape)) for key in keys])[:n]
-    x = _in_parts(_to_data, flow, z)
+    x = in_parts(_to_data, flow, z)
     if not np.isfinite(x).all():
         raise ValueError("the flow cannot draw rows: one of them is not finite")
     return x
 
 
-def _in_parts(function: Callable[..., jax.Array], flow: Any, rows: _Array) -> _Array:
-    """Apply a function to many rows, a part at a time, each part of the same shape."""
+def in_parts(function: Callable[..., Any], flow: Any, rows: _Array) -> Any:
+    """Apply a function to many rows, a part at a time, each part of the same shape.
+
+    Args:
+        function: What to apply to a flow and rows: an array, or several, whose first axis is the
+            rows'.
+        flow: The flow; the function gets it in double precision.
+        rows: Rows of shape (n, d).
+
+    Returns:
+        What the function gives of all rows, as NumPy arrays.
+    """
     with jax.enable_x64(True):
-        flow = _in_double_precision(flow)
+        flow = in_double_precision(flow)
         size = min(len(rows), _ROWS_AT_ONCE)
         parts = []
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             filled = np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge")
-            parts.append(np.asarray(function(flow, jnp.asarray(filled)))[: len(part)])
-        return np.concatenate(parts)
+            parts.append(function(flow, jnp.asarray(filled)))
+        return jax.tree.map(lambda *found: np.concatenate(found)[: len(rows)], *parts)
 
 
-def _in_double_precision(flow: Any) -> Any:
+def in_double_precision(flow: Any) -> Any:
+    """Return a flow with its numbers in double precision; inside `jax.enable_x64`."""
+
     def widen(leaf: Any) -> Any:
         return leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
 

@@ -1,0 +1,14 @@
+"""The names of the families that a fit may be asked for."""
+
+FAMILIES = (
+    "auto",
+    "gaussian",
+    "mixture",
+    "rbig",
+    "diagonal",
+    "mixture-coupling",
+    "spline-coupling",
+    "affine-coupling",
+)
+# One column has nothing to be joint with, nor to condition on.
+NEED_TWO_COLUMNS = ("mixture", "mixture-coupling", "spline-coupling", "affine-coupling")
