@@ -29,7 +29,7 @@ STOREYS = (
     {"numerics"},
     {"bijections"},
     {"flows"},
-    {"rbig", "training"},
+    {"rbig", "training", "columns"},
     {"affine", "selection"},
     {"information", "estimators", "diagnostics", "numpyro", "serialization"},
     {"cli"},

@@ -24,7 +24,7 @@ def test_folds_are_scored_by_what_was_fitted_without_them(recipe):
 
 
 def test_folds_hold_back_every_row_of_a_small_table_once():
-    np.testing.assert_array_equal(np.sum(fitting._folds(103, 0), axis=0), np.ones(103))
+    np.testing.assert_array_equal(np.sum(fitting.held_back_folds(103, 0), axis=0), np.ones(103))
 
 
 SETTINGS = fitting.Settings("diagonal", n_layers=1, n_components=1, max_epochs=1)

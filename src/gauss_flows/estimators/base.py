@@ -1,36 +1,46 @@
-"""What the estimators share: fitting a flow to a table, and asking it."""
+"""What the estimators share: reading a table, fitting a flow to it, and asking it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import qmc
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gauss_flows.rbig.checks import check_finite_table, check_table
+from gauss_flows.columns.coder import TableCoder
+from gauss_flows.columns.tables import Table, is_frame, read_array, read_frame
+from gauss_flows.rbig.checks import check_table
 from gauss_flows.selection.assemble import standardise, standardiser, with_standardiser
 from gauss_flows.selection.evaluate import draw, log_density
 from gauss_flows.selection.families import FAMILIES, NEED_TWO_COLUMNS
-from gauss_flows.selection.fitting import Settings, fit_flow
+from gauss_flows.selection.fitting import Fitted, Settings, fit_flow
+from gauss_flows.selection.incomplete import Companion, fit_incomplete, marginal_log_density
 
 Array = NDArray[np.float64]
 
 _MOST_SEED = 2**31 - 1
+# Points in the intervals of discrete values over which their mass is averaged.
+_N_POINTS = 64
 
 
 class FlowEstimator(BaseEstimator):
     """The parameters, the fit and the density that every estimator here has."""
 
     n_features_in_: int
+    coder_: TableCoder
+    flow_: Any
 
     def __init__(
         self,
         family: str = "auto",
         *,
+        support: Any = None,
         n_layers: int | None = None,
         n_components: int | None = None,
         max_epochs: int | None = None,
@@ -38,6 +48,7 @@ class FlowEstimator(BaseEstimator):
         verbose: bool = False,
     ):
         self.family = family
+        self.support = support
         self.n_layers = n_layers
         self.n_components = n_components
         self.max_epochs = max_epochs
@@ -47,25 +58,130 @@ class FlowEstimator(BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit a flow.
 
-        A `KeyboardInterrupt` during training ends the fit with the best flow so far.
+        Missing values are NaN (or None); they are taken for missing at random. Mixtures are fitted
+        to what is there, by EM, and `"auto"` keeps to them where values are missing; for any other
+        family the missing values are drawn once from the best joint mixture given the rest of
+        their row. A `KeyboardInterrupt` ends the fit with the best flow so far.
 
         Args:
-            X: Rows of shape (n, d): an array or a data frame of numbers.
+            X: Rows of shape (n, d): an array, or a data frame of numbers, truth values, categories
+                and text.
             y: Ignored.
 
         Returns:
             The estimator.
 
         Raises:
-            ValueError: If X holds NaN or infinite values, is constant in a column, repeats one or
-                has one that follows from the others (row or column named); if it has too few rows;
-                or if a parameter is unknown.
+            ValueError: If X holds infinite values or values outside their column's support, or has
+                a column without values or one that follows from the others (row or column named);
+                if it has too few rows; or if a parameter is unknown.
+
+        Warns:
+            UserWarning: If columns are constant or repeat others: these are left out of the
+                density, and come back in samples. If real columns hold whole numbers.
         """
-        rows = self._validated(X, reset=True)
-        self._check_parameters(rows.shape)
-        check_table(X if hasattr(X, "columns") else rows, name="X")
-        units = standardiser(rows)
-        settings = Settings(
+        self._check_family(FAMILIES)
+        table = self._table(X, reset=True)
+        self._check_sizes(table.n_rows, len(table.columns))
+        self._reset()
+        self.coder_ = TableCoder.fit(table, self.support)
+        if self.family in NEED_TWO_COLUMNS and len(self.coder_.kinds) == 1:
+            raise ValueError(
+                f"Expected at least two columns for family={self.family!r}; got one. Use "
+                "'auto' or 'diagonal'."
+            )
+        settings = self._settings()
+        self._fit_coded(coded_with_noise(self.coder_, table, settings.seed), settings)
+        return self
+
+    def _fit_coded(self, rows: Array, settings: Settings) -> None:
+        check_coded(rows, self.coder_.coded_names, "X")
+        units = standardiser(filled(rows))
+        fit = fit_incomplete if np.isnan(rows).any() else fit_flow
+        self._keep(fit(standardise(units, rows), settings, self._tell))
+        self.flow_ = with_standardiser(units, self.flow_)
+        if self._mixture is not None and rows.shape[1] > 1:
+            is_flow = self.family_ in ("gaussian", "mixture")
+            self._companion = Companion(units, self._mixture, is_flow)
+
+    def score_samples(self, X: Any) -> Array:
+        """Compute the log density of rows.
+
+        The mass of whole numbers and categories is their density's mean over 64 points of their
+        intervals. Missing values are marginalised: exactly where the flow is a mixture, otherwise
+        by importance sampling with one as the proposal.
+
+        Args:
+            X: Rows of shape (n, d), NaN (or None) for missing values.
+
+        Returns:
+            Nats, shape (n,): with respect to length for numbers and to counting for whole numbers
+            and categories; −inf outside the support.
+        """
+        check_is_fitted(self, "flow_")
+        return self.log_density_of(self._table(X, reset=False))
+
+    def log_density_of(self, table: Table) -> Array:
+        """Log density of rows that have been read, in nats, shape (n,)."""
+
+        def at(u: Array) -> Array:
+            rows, log_det = self.coder_.encode(table, np.tile(u, (table.n_rows, 1)))
+            return self._coded_log_density(rows) + log_det
+
+        return mean_over_points(at, self.coder_.n_discrete)
+
+    def _coded_log_density(self, rows: Array) -> Array:
+        missing = np.isnan(rows)
+        incomplete = missing.any(1)
+        if not incomplete.any():
+            return log_density(self.flow_, rows)
+        found = np.zeros(len(rows))
+        if not incomplete.all():
+            found[~incomplete] = log_density(self.flow_, rows[~incomplete])
+        some = incomplete & ~missing.all(1)  # nothing at all has probability one
+        if some.any():
+            found[some] = marginal_log_density(self.flow_, self._the_companion(), rows[some])
+        return found
+
+    def _completed(self, rows: Array) -> Array:
+        """Draw missing values given the rest of their row."""
+        rng = np.random.default_rng([0, 8])
+        if rows.shape[1] == 1:
+            return np.where(np.isnan(rows), draw(self.flow_, len(rows), 8), rows)
+        return self._the_companion().complete(rows, rng)
+
+    def _the_companion(self) -> Companion:
+        """The joint mixture beside the flow; learnt from the flow when first asked for."""
+        if self._companion is None:
+            self._companion = Companion.of(self.flow_)
+        return self._companion
+
+    def _table(self, X: Any, *, reset: bool) -> Table:
+        """Read rows, with scikit-learn's own checks of their number and names."""
+        if is_frame(X) and hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            return read_frame(X, "X")
+        # Text in an array is for those who say what it is.
+        as_text = self.support is not None and np.asarray(X).dtype.kind in "OUS"
+        rows = validate_data(
+            self,
+            X,
+            dtype=None if as_text else "float64",
+            ensure_all_finite=False,
+            reset=reset,
+        )
+        rows = np.asarray(rows)
+        dtype = getattr(X, "dtype", None)
+        return read_array(rows.astype(object) if as_text else rows, "X", dtype)
+
+    def _draw(self, n_samples: int, random_state: Any) -> Any:
+        check_is_fitted(self, "flow_")
+        check_number(n_samples)
+        seed = check_random_state(random_state).randint(_MOST_SEED)
+        return self.coder_.decode(draw(self.flow_, n_samples, int(seed)))
+
+    def _settings(self) -> Settings:
+        return Settings(
             family=self.family,
             n_layers=self.n_layers,
             n_components=self.n_components,
@@ -74,70 +190,101 @@ class FlowEstimator(BaseEstimator):
             show_progress=bool(self.verbose) and sys.stderr.isatty(),
             keep_interrupted=True,
         )
-        fitted = fit_flow(standardise(units, rows), settings, self._tell)
-        self.flow_ = with_standardiser(units, fitted.flow)
+
+    def _reset(self) -> None:
+        self._companion: Companion | None = None
+
+    def _keep(self, fitted: Fitted) -> None:
+        self.flow_ = fitted.flow
         self.family_ = fitted.family
         self.recipe_ = str(fitted.recipe)
         self.candidates_ = fitted.candidates
         self.history_ = fitted.history
-        return self
+        self._mixture = fitted.mixture
 
-    def score_samples(self, X: Any) -> Array:
-        """Compute the log density of rows.
+    def _check_family(self, families: tuple[str, ...]) -> None:
+        if self.family not in families:
+            raise ValueError(f"Expected family to be one of {families}; got {self.family!r}.")
 
-        Args:
-            X: Rows of shape (n, d).
-
-        Returns:
-            Nats, shape (n,).
-        """
-        rows = self._rows(X)
-        return log_density(self.flow_, rows)
-
-    def _rows(self, X: Any) -> Array:
-        check_is_fitted(self, "flow_")
-        return self._validated(X, reset=False)
-
-    def _validated(self, X: Any, *, reset: bool) -> Array:
-        rows = validate_data(self, X, dtype="float64", ensure_all_finite=False, reset=reset)
-        # Names are those of the data frame, where it is one.
-        try:
-            check_finite_table(X if hasattr(X, "columns") else rows, name="X")
-        except ValueError as fault:
-            # scikit-learn's own checks look for its spelling.
-            raise ValueError(str(fault).replace("got nan", "got NaN")) from None
-        return np.asarray(rows)
-
-    def _draw(self, n_samples: int, random_state: Any) -> Array:
-        check_is_fitted(self, "flow_")
-        if n_samples < 1:
-            raise ValueError(f"Expected n_samples >= 1; got {n_samples}.")
-        seed = check_random_state(random_state).randint(_MOST_SEED)
-        return draw(self.flow_, n_samples, int(seed))
-
-    def _check_parameters(self, shape: tuple[int, ...]) -> None:
-        if self.family not in FAMILIES:
-            raise ValueError(f"Expected family to be one of {FAMILIES}; got {self.family!r}.")
-        if shape[1] == 1 and self.family in NEED_TWO_COLUMNS:
-            raise ValueError(
-                f"Expected at least two columns for family={self.family!r}; got one. Use "
-                "'auto' or 'diagonal'."
-            )
+    def _check_sizes(self, n_rows: int, n_columns: int) -> None:
         for name, least in (("n_layers", 1), ("n_components", 1), ("max_epochs", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"Expected {name} >= {least} or None; got {value}.")
-        if self.n_components is not None and shape[0] < self.n_components:
+        if self.n_components is not None and n_rows < self.n_components:
             raise ValueError(
-                f"Expected at least as many rows as components; got {shape[0]} rows and "
+                f"Expected at least as many rows as components; got {n_rows} rows and "
                 f"n_components={self.n_components}."
             )
-        if shape[0] < shape[1] + 2:
+        if n_rows < n_columns + 2:
             raise ValueError(
-                f"Expected at least {shape[1] + 2} rows to fit {shape[1]} columns; got n_samples = "
-                f"{shape[0]}."
+                f"Expected at least {n_columns + 2} rows to fit {n_columns} columns; got "
+                f"n_samples = {n_rows}."
             )
 
     def _tell(self, line: str) -> None:
         if self.verbose:
             print(f"{type(self).__name__}: {line}", file=sys.stderr)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that missing values are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def coded_with_noise(coder: TableCoder, table: Table, seed: int) -> Array:
+    """Code rows, discrete values at random points of their intervals.
+
+    Args:
+        coder: The coder.
+        table: Rows whose values are all inside the support, or missing.
+        seed: Seed of the points.
+
+    Returns:
+        Codes of shape (n, d), NaN for missing values.
+    """
+    points = np.random.default_rng([seed, 4]).random((table.n_rows, coder.n_discrete))
+    # Zero would be the edge of the interval, where a category's code is infinite.
+    return coder.encode(table, np.maximum(points, np.finfo(float).eps)).rows
+
+
+def mean_over_points(log_density_at: Callable[[Array], Array], n_discrete: int) -> Array:
+    """Average a density over points of the intervals of discrete values.
+
+    Args:
+        log_density_at: The log density of rows, shape (n,), with their discrete values at points
+            of shape (n_discrete,) of their intervals.
+        n_discrete: The number of discrete columns; without any the density itself is returned.
+
+    Returns:
+        Nats, shape (n,).
+    """
+    if not n_discrete:
+        return log_density_at(np.empty(0))
+    points = qmc.Sobol(n_discrete, rng=0).random(_N_POINTS)
+    return np.logaddexp.reduce([log_density_at(u) for u in points], axis=0) - np.log(_N_POINTS)
+
+
+def filled(rows: Array) -> Array:
+    """Replace missing values by others of their column, drawn at random: a column's own spread."""
+    missing = np.isnan(rows)
+    if not missing.any():
+        return rows
+    rng, rows = np.random.default_rng(0), rows.copy()
+    for column, gone in zip(rows.T, missing.T, strict=True):
+        column[gone] = rng.choice(column[~gone], gone.sum())
+    return rows
+
+
+def check_coded(rows: Array, names: list[str], name: str) -> None:
+    """Check that a density can be fitted to coded rows; see `rbig.checks.check_table`."""
+    complete = ~np.isnan(rows).any(1)
+    if complete.sum() > rows.shape[1]:
+        check_table(rows[complete], name=name, names=names)
+
+
+def check_number(n_samples: int) -> None:
+    """Check a number of samples."""
+    if n_samples < 1:
+        raise ValueError(f"Expected n_samples >= 1; got {n_samples}.")

@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import qmc
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from gauss_flows.estimators.base import FlowEstimator
+from gauss_flows.columns.coder import TableCoder
+from gauss_flows.columns.kinds import Category
+from gauss_flows.columns.tables import Table
+from gauss_flows.estimators.base import (
+    FlowEstimator,
+    check_coded,
+    check_number,
+    coded_with_noise,
+    filled,
+    mean_over_points,
+)
+from gauss_flows.estimators.by_class import ByClass
+from gauss_flows.estimators.condition import check_within, read_condition
+from gauss_flows.selection.assemble import standardise, standardiser
+from gauss_flows.selection.conditional import (
+    CONDITIONAL_FAMILIES,
+    fit_conditional,
+    with_standardisers,
+)
+from gauss_flows.selection.evaluate import log_density, to_data
+from gauss_flows.selection.families import FAMILIES
+from gauss_flows.selection.incomplete import Companion
+from gauss_flows.selection.mixtures import given_alone
 
 Array = NDArray[np.float64]
 
+_MOST_SEED = 2**31 - 1
+# Draws from which conditional means and quantiles are computed.
+_N_DRAWS = 4096
+
+
+class Interval(NamedTuple):
+    """Bounds of shape (m, d)."""
+
+    low: Array
+    high: Array
+
 
 class FlowDensity(FlowEstimator):
-    """Estimate the density of rows by a flow.
+    r"""Estimate the density of rows by a flow, or their density given y.
 
     As with `sklearn.neighbors.KernelDensity`, `score_samples` gives the log density of every row,
     `score` their sum, and `sample` draws rows.
 
+    With `fit(X, y)` the density is $p(x \mid y)$: for a regression of a target on features, X is
+    the target and y the features. `score_samples(X)` without y is then the density of X alone.
+    Where y is one column of categories, each with enough rows, every category has its own flow.
+
     Args:
-        family: As in `Gaussianizer`; so is what follows.
+        family: As in `Gaussianizer`; so is what follows. Given y that is not one column of
+            categories: `"auto"`, `"gaussian"`, `"mixture"`, `"mixture-coupling"`,
+            `"spline-coupling"` or `"affine-coupling"`.
+        support: What values columns of X can have.
+        y_support: The same of y.
         n_layers: Number of blocks, or of couplings.
         n_components: Components of each mixture.
         max_epochs: Most passes of training.
@@ -27,7 +72,11 @@ class FlowDensity(FlowEstimator):
         verbose: Whether to tell what is tried.
 
     Attributes:
-        flow_: The flow, a flowjax `Transformed` in the units of X.
+        flow_: The flow, as in `Gaussianizer`; given y one that is conditional on y, or None where
+            every category has its own.
+        flows_: These by category; empty otherwise.
+        coder_: The map of columns that are not real to the flow's coordinates, and back.
+        y_coder_: The same of y; None without.
         family_: The family chosen.
         recipe_: How its closed-form start was fitted, in words.
         candidates_: What was tried, with its mean log density on rows held back.
@@ -40,12 +89,325 @@ class FlowDensity(FlowEstimator):
         >>> density = FlowDensity("gaussian").fit(x)
         >>> bool(abs(density.score(x) / 300 + np.log(2 * np.pi * np.e)) < 0.2)
         True
+
+        A regression with an interval: the second column given the first.
+
+        >>> y, noise = x[:, :1], x[:, 1:]
+        >>> regression = FlowDensity("gaussian").fit(2 * y + 0.1 * noise, y)
+        >>> low, high = regression.conditional_interval([[0.5]], coverage=0.9)
+        >>> bool(low[0, 0] < 1.0 < high[0, 0]), bool(high[0, 0] - low[0, 0] < 0.5)
+        (True, True)
     """
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Sum of the log densities of rows, in nats."""
-        return float(self.score_samples(X).sum())
+    def __init__(
+        self,
+        family: str = "auto",
+        *,
+        support: Any = None,
+        y_support: Any = None,
+        n_layers: int | None = None,
+        n_components: int | None = None,
+        max_epochs: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
+    ):
+        super().__init__(
+            family,
+            support=support,
+            n_layers=n_layers,
+            n_components=n_components,
+            max_epochs=max_epochs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.y_support = y_support
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
-        """Draw rows of shape (n_samples, d) in the units of X."""
-        return self._draw(n_samples, random_state)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit a flow of X, or of X given y; see `Gaussianizer.fit`.
+
+        Args:
+            X: Rows of shape (n, d): an array, or a data frame.
+            y: What they are given, shape (n,) or (n, c), of numbers, categories or text; None for
+                the density of X alone.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: As in `Gaussianizer.fit`, for X and for y; if y has another number of rows;
+                or if the family has no conditional flow and y is not one of categories.
+        """
+        self.y_coder_: TableCoder | None = None
+        self.flows_: dict[Any, Any] = {}
+        self._by_class: ByClass | None = None
+        if y is None:
+            return super().fit(X)
+        self._check_family(FAMILIES)
+        table = self._table(X, reset=True)
+        given = read_condition(y, table.n_rows)
+        self._check_sizes(table.n_rows, len(table.columns) + len(given.columns))
+        self._reset()
+        self.coder_ = TableCoder.fit(table, self.support)
+        try:
+            y_coder = TableCoder.fit(given, self.y_support, name="y")
+        except ValueError as fault:
+            if "that vary" not in str(fault):
+                raise
+            raise ValueError(f"{fault} Fit without y.") from None
+        settings = self._settings()
+        rows = coded_with_noise(self.coder_, table, settings.seed)
+        if self.family in FAMILIES and self._is_class(rows, given, y_coder):
+            self._fit_by_class(rows, given.columns[0], y_coder)
+        else:
+            self._check_family(CONDITIONAL_FAMILIES)
+            self._fit_jointly(rows, coded_with_noise(y_coder, given, settings.seed + 1), y_coder)
+        self.y_coder_ = y_coder
+        return self
+
+    def _is_class(self, rows: Array, given: Table, y_coder: TableCoder) -> bool:
+        """Say whether y is one category, each of whose values has rows to fit a flow to."""
+        if len(y_coder.columns) != 1 or not isinstance(y_coder.kinds[0], Category):
+            return False
+        for level in y_coder.kinds[0].levels:
+            own = rows[given.columns[0] == level]
+            least = max(rows.shape[1] + 2, self.n_components or 1)
+            if len(own) < least or np.isnan(own).all(0).any():
+                return False
+            if (np.nanmin(own, axis=0) == np.nanmax(own, axis=0)).any():
+                return False
+        return True
+
+    def _fit_by_class(self, rows: Array, labels: NDArray[Any], y_coder: TableCoder) -> None:
+        kind = y_coder.kinds[0]
+        assert isinstance(kind, Category)
+        parts = []
+        for level in kind.levels:
+            self._tell(f"fitting the rows of {level!r}")
+            part = FlowDensity(**self.get_params(deep=False))
+            part.y_coder_, part.flows_, part._by_class = None, {}, None
+            part.coder_ = self.coder_
+            part._reset()
+            part._fit_coded(rows[labels == level], self._settings())
+            parts.append(part)
+        self._by_class = ByClass(kind.levels, np.array(kind.shares), parts)
+        by_level = dict(zip(kind.levels, parts, strict=True))
+        self.flow_ = None
+        self.flows_ = {level: part.flow_ for level, part in by_level.items()}
+        self.family_ = ", ".join(f"{level}: {part.family_}" for level, part in by_level.items())
+        self.recipe_ = ", ".join(f"{level}: {part.recipe_}" for level, part in by_level.items())
+        self.candidates_ = [
+            candidate._replace(name=f"{level}: {candidate.name}")
+            for level, part in by_level.items()
+            for candidate in part.candidates_
+        ]
+        self.history_ = {level: part.history_ for level, part in by_level.items()}
+
+    def _fit_jointly(self, rows: Array, y_rows: Array, y_coder: TableCoder) -> None:
+        names = [f"{where} of y" for where in y_coder.coded_names] + self.coder_.coded_names
+        joint, n_given = np.column_stack([y_rows, rows]), y_rows.shape[1]
+        check_coded(joint, names, "X")
+        units = standardiser(filled(joint))
+        joint = standardise(units, joint)
+        self._keep(
+            fit_conditional(joint[:, n_given:], joint[:, :n_given], self._settings(), self._tell)
+        )
+        self.flow_ = with_standardisers(units, self.flow_, n_given)
+        assert self._mixture is not None
+        self._companion = Companion(units, self._mixture, self.family_ in ("gaussian", "mixture"))
+
+    def score_samples(self, X: Any, y: Any = None) -> Array:
+        """Compute the log density of rows, given y where the fit was.
+
+        Args:
+            X: Rows of shape (n, d), NaN (or None) for missing values.
+            y: What they are given, shape (n,) or (n, c), missing values likewise; None for the
+                density of X alone.
+
+        Returns:
+            Nats, shape (n,); see `Gaussianizer.score_samples`.
+
+        Raises:
+            ValueError: If y is given and was not in the fit, has another number of rows or is
+                outside its support; or if it is needed: where the flow is not a mixture the density
+                of X alone, or given an incomplete y, is not known.
+        """
+        check_is_fitted(self, "flow_")
+        if self.y_coder_ is None:
+            if y is not None:
+                raise ValueError("Expected no y, as the density was fitted without; got one.")
+            return super().score_samples(X)
+        table = self._table(X, reset=False)
+        given = None if y is None else self._given(y, table.n_rows)
+        if self._by_class is not None:
+            return self._by_class.log_density(table, None if given is None else given.columns[0])
+        n_own = self.coder_.n_discrete
+        n_given = len(self.y_coder_.kinds)
+
+        def at(u: Array) -> Array:
+            rows, log_det = self.coder_.encode(table, np.tile(u[:n_own], (table.n_rows, 1)))
+            y_rows = np.full((table.n_rows, n_given), np.nan)
+            if given is not None and self.y_coder_ is not None:
+                y_rows = self.y_coder_.encode(given, np.tile(u[n_own:], (table.n_rows, 1))).rows
+            return self._conditional_log_density(rows, y_rows) + log_det
+
+        n_points = n_own + (self.y_coder_.n_discrete if given is not None else 0)
+        return mean_over_points(at, n_points)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Sum of the log densities of rows, given y where the fit was, in nats."""
+        return float(self.score_samples(X, y).sum())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None, y: Any = None) -> Any:
+        """Draw rows.
+
+        Args:
+            n_samples: How many; given y, how many for each of its rows.
+            random_state: Seed, or generator.
+            y: What they are given, shape (m,) or (m, c); one number or text stands for one row.
+
+        Returns:
+            Rows in the units and types of X, a data frame where X was one: n_samples of them, or
+            those of the first row of y, then those of the second and so on.
+
+        Raises:
+            ValueError: If y is missing, or is given and was not in the fit.
+        """
+        check_is_fitted(self, "flow_")
+        if self.y_coder_ is None:
+            if y is not None:
+                raise ValueError("Expected no y, as the density was fitted without; got one.")
+            return self._draw(n_samples, random_state)
+        check_number(n_samples)
+        given = self._given_for_draws(y)
+        rng = np.random.default_rng(check_random_state(random_state).randint(_MOST_SEED))
+        n_dims = len(self.coder_.kinds)
+        z = rng.standard_normal((given.n_rows * n_samples, n_dims))
+        points = rng.uniform(size=(len(z), self.y_coder_.n_discrete))
+        return self.coder_.decode(self._pushed(z, _repeated(given, n_samples), points, rng))
+
+    def conditional_mean(self, y: Any) -> Array:
+        """Compute the mean of X given y.
+
+        Args:
+            y: What it is given, shape (m,) or (m, c).
+
+        Returns:
+            Means of shape (m, d), from 4096 evenly spread draws each.
+
+        Raises:
+            ValueError: If the density was fitted without y, or a column of X has no mean.
+        """
+        return self._summary(y, lambda draws: draws.mean(1))
+
+    def conditional_quantiles(self, y: Any, q: Any) -> Array:
+        """Compute quantiles of every column of X given y.
+
+        Args:
+            y: What it is given, shape (m,) or (m, c).
+            q: Probabilities between 0 and 1, a number or shape (k,).
+
+        Returns:
+            Quantiles of shape (m, d), or (m, k, d), from 4096 evenly spread draws each.
+
+        Raises:
+            ValueError: If a probability is not between 0 and 1, the density was fitted without y,
+                or a column of X has no order.
+        """
+        q = np.asarray(q, float)
+        if q.ndim > 1 or not np.all((q > 0) & (q < 1)):
+            raise ValueError(f"Expected probabilities q between 0 and 1; got {q}.")
+        found = self._summary(y, lambda draws: np.quantile(draws, q, axis=1))
+        return found if q.ndim == 0 else np.moveaxis(found, 0, 1)
+
+    def conditional_interval(self, y: Any, coverage: float = 0.9) -> Interval:
+        """Compute for every column of X the central interval given y.
+
+        Args:
+            y: What it is given, shape (m,) or (m, c).
+            coverage: The interval's probability, between 0 and 1.
+
+        Returns:
+            The bounds, of shape (m, d) each.
+
+        Raises:
+            ValueError: If the coverage is not between 0 and 1, or as `conditional_quantiles`.
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"Expected a coverage between 0 and 1; got {coverage}.")
+        tail = (1 - coverage) / 2
+        low, high = np.moveaxis(self.conditional_quantiles(y, [tail, 1 - tail]), 1, 0)
+        return Interval(low, high)
+
+    def _conditional_log_density(self, rows: Array, y_rows: Array) -> Array:
+        incomplete = np.isnan(rows).any(1) | np.isnan(y_rows).any(1)
+        if not incomplete.any():
+            return log_density(self.flow_, rows, y_rows)
+        companion = self._exact_companion()
+        found = np.empty(len(rows))
+        if not incomplete.all():
+            whole = ~incomplete
+            found[whole] = log_density(self.flow_, rows[whole], y_rows[whole])
+        joint = np.column_stack([y_rows, rows])[incomplete]
+        alone = given_alone(joint, y_rows.shape[1])
+        found[incomplete] = companion.log_density(joint) - companion.log_density(alone)
+        return found
+
+    def _exact_companion(self) -> Companion:
+        companion = self._companion
+        if companion is None or not companion.is_flow:
+            raise ValueError(
+                f"Expected y, and rows without missing values: what a conditional {self.family_} "
+                "flow leaves open cannot be marginalised. Fit with family='mixture'."
+            )
+        return companion
+
+    def _pushed(self, z: Array, given: Table, points: Array, rng: np.random.Generator) -> Array:
+        """Codes of X from latents and what is given, row by row."""
+        assert self.y_coder_ is not None
+        if self._by_class is not None:
+            return self._by_class.push(z, given.columns[0], rng)
+        y_rows = self.y_coder_.encode(given, points).rows
+        if not np.isnan(y_rows).any():
+            return to_data(self.flow_, z, y_rows)
+        joint = np.column_stack([y_rows, np.full_like(z, np.nan)])
+        return self._exact_companion().complete(joint, rng)[:, y_rows.shape[1] :]
+
+    def _summary(self, y: Any, statistic: Any) -> Array:
+        check_is_fitted(self, "flow_")
+        given = self._given_for_draws(y)
+        assert self.y_coder_ is not None
+        for column, name in zip(self.coder_.columns, self.coder_.names, strict=True):
+            if not self.coder_.is_number(column):
+                raise ValueError(
+                    f"Expected numbers; got categories in {name} of X, which have neither a mean "
+                    "nor an order. Draw with `sample`."
+                )
+        n_dims = len(self.coder_.kinds)
+        # The last coordinates are where in their intervals the discrete columns of y are.
+        spread = qmc.Sobol(n_dims + self.y_coder_.n_discrete, rng=0).random(_N_DRAWS)
+        z, points = ndtri(spread[:, :n_dims]), spread[:, n_dims:]
+        found = []
+        for row in range(given.n_rows):
+            one = _repeated(given, _N_DRAWS, slice(row, row + 1))
+            rows = self._pushed(z, one, points, np.random.default_rng(row))
+            values = np.asarray(self.coder_.decode(rows), float)
+            found.append(statistic(values[None]))
+        axis = found[0].ndim - 2
+        return np.concatenate(found, axis=axis)
+
+    def _given(self, y: Any, n_rows: int | None = None) -> Table:
+        assert self.y_coder_ is not None
+        table = read_condition(y, n_rows)
+        check_within(self.y_coder_, table)
+        return table
+
+    def _given_for_draws(self, y: Any) -> Table:
+        if self.y_coder_ is None:
+            raise ValueError("Expected a density fitted with y; got one fitted without.")
+        if y is None:
+            raise ValueError("Expected y, as the density was fitted given one; got none.")
+        return self._given(np.asarray([y]) if np.ndim(y) == 0 else y)
+
+
+def _repeated(table: Table, times: int, rows: slice = slice(None)) -> Table:
+    return table._replace(columns=[np.repeat(column[rows], times) for column in table.columns])

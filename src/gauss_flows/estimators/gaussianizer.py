@@ -23,9 +23,18 @@ class Gaussianizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FlowEstima
     The default chooses for itself on rows that it holds back: Gaussians, joint mixtures of them and
     rotation-based Gaussianization in closed form first, training only where it helps.
 
+    Columns may be bounded, whole numbers or categories, and values may be missing. Bounded columns
+    are stretched to the line first; discrete values are spread over intervals, at random points in
+    `fit` and `transform`. A table's constant and repeated columns have no latent.
+
     Args:
         family: `"auto"`, `"gaussian"`, `"mixture"`, `"rbig"`, `"diagonal"`, `"mixture-coupling"`,
             `"spline-coupling"` or `"affine-coupling"`.
+        support: What values columns can have: `"real"`, `"positive"`, a pair `(low, high)` of
+            bounds, `"integer"` or `"category"`, for all columns, in a list with one for each, or in
+            a mapping from columns' names or numbers. Where nothing is said a data frame's whole
+            numbers are integers and its truth values, categories and texts are categories;
+            everything else is real.
         n_layers: Number of blocks, or of couplings; chosen when None.
         n_components: Components of each mixture; chosen when None.
         max_epochs: Most passes of training; 0 for none, None for the default.
@@ -33,7 +42,8 @@ class Gaussianizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FlowEstima
         verbose: Whether to tell on standard error what is tried.
 
     Attributes:
-        flow_: The flow, a flowjax `Transformed` in the units of X.
+        flow_: The flow, a flowjax `Transformed` in the units of X where all columns are real.
+        coder_: The map of columns that are not real to the flow's coordinates, and back.
         family_: The family chosen.
         recipe_: How its closed-form start was fitted, in words.
         candidates_: What was tried, with its mean log density on rows held back.
@@ -54,26 +64,48 @@ class Gaussianizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FlowEstima
     """
 
     def transform(self, X: Any) -> Array:
-        """Push rows forward: z of shape (n, d)."""
-        rows = self._rows(X)
+        """Push rows forward.
+
+        Args:
+            X: Rows of shape (n, d). Missing values are drawn given the rest of their row, from the
+                joint mixture that `score_samples` marginalises with.
+
+        Returns:
+            z, one column for each that is neither constant nor repeated.
+
+        Raises:
+            ValueError: If a value is outside its column's support.
+        """
+        check_is_fitted(self, "flow_")
+        table = self._table(X, reset=False)
+        points = np.random.default_rng([0, 7]).uniform(size=(table.n_rows, self.coder_.n_discrete))
+        rows, log_det = self.coder_.encode(table, points)
+        outside = np.isneginf(log_det)
+        if outside.any():
+            raise ValueError(
+                f"Expected values within the columns' support; got row {int(np.argmax(outside))} "
+                "outside it, which has no latent. `score_samples` gives such rows -inf."
+            )
+        if np.isnan(rows).any():
+            rows = self._completed(rows)
         return to_latent(self.flow_, rows)
 
-    def inverse_transform(self, X: Any) -> Array:
-        """Bring rows of z back: x of shape (n, d)."""
+    def inverse_transform(self, X: Any) -> Any:
+        """Bring z of shape (n, n_latents) back to rows of the table's own kind."""
         check_is_fitted(self, "flow_")
         z = np.asarray(check_array(X, dtype="float64"))
-        if z.shape[1] != self.n_features_in_:
-            raise ValueError(f"Expected {self.n_features_in_} columns of z; got {z.shape[1]}.")
-        return to_data(self.flow_, z)
+        if z.shape[1] != self._n_features_out:
+            raise ValueError(f"Expected {self._n_features_out} columns of z; got {z.shape[1]}.")
+        return self.coder_.decode(to_data(self.flow_, z))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log density of rows, in nats."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
-        """Draw rows of shape (n_samples, d) in the units of X."""
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw n_samples rows in the units and types of X: a data frame where X was one."""
         return self._draw(n_samples, random_state)
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_features_in_
+        return len(self.coder_.kinds)

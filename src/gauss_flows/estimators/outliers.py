@@ -6,19 +6,35 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import OutlierMixin
+from sklearn.base import OutlierMixin, clone
+from sklearn.utils import _safe_indexing
 
 from gauss_flows.estimators.base import FlowEstimator
 
 Array = NDArray[np.float64]
 
+_FOLDS = 3
+# Of more rows than these no one has much say in its own density.
+_MOST_CROSS_FITTED = 5_000
+
 
 class FlowOutlierDetector(OutlierMixin, FlowEstimator):
-    """Call the rows of lowest density outliers.
+    r"""Call the rows of lowest density outliers.
+
+    If the share π of the rows is spread evenly and the others have density p, their common density
+    (1 − π) p + π u ranks rows as p does, and no ranking has a larger expected area under the ROC
+    curve. A fit to few rows ranks worse, because outliers raise the density around themselves. So
+    every row is first scored by a fit that has not seen it, a closed form on two thirds of the
+    rows; the share `contamination` of lowest density is left out, and the flow is fitted to the
+    rest. From 5000 rows on the first fit to all of them chooses what to leave out.
+
+    `score_samples` is thus the log density of the rows kept. Where these are too few for a fit, or
+    a column of theirs is constant or follows from the others, all rows count.
 
     Args:
         family: As in `Gaussianizer`; so is what follows.
         contamination: The share of the training rows to call outliers, in (0, 0.5].
+        support: As in `Gaussianizer`.
         n_layers: Number of blocks, or of couplings.
         n_components: Components of each mixture.
         max_epochs: Most passes of training.
@@ -27,11 +43,16 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
 
     Attributes:
         offset_: The log density, in nats, below which a row is an outlier.
-        flow_: The flow, a flowjax `Transformed` in the units of X.
+        flow_: The flow, as in `Gaussianizer`; so is `coder_`.
         family_: The family chosen.
         recipe_: How its closed-form start was fitted, in words.
         candidates_: What was tried, with its mean log density on rows held back.
         history_: Losses of the training, empty without any.
+
+    References:
+        Neyman and Pearson, *On the Problem of the Most Efficient Tests of Statistical Hypotheses*
+        (1933). Rousseeuw and Van Driessen, *A Fast Algorithm for the Minimum Covariance Determinant
+        Estimator* (1999).
 
     Example:
         >>> import numpy as np
@@ -47,6 +68,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         family: str = "auto",
         *,
         contamination: float = 0.1,
+        support: Any = None,
         n_layers: int | None = None,
         n_components: int | None = None,
         max_epochs: int | None = None,
@@ -55,6 +77,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     ):
         super().__init__(
             family,
+            support=support,
             n_layers=n_layers,
             n_components=n_components,
             max_epochs=max_epochs,
@@ -64,10 +87,11 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         self.contamination = contamination
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit a flow and the threshold; see `Gaussianizer.fit`."""
+        """Fit a flow to the rows that are likely, and the threshold; see `Gaussianizer.fit`."""
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"Expected contamination in (0, 0.5]; got {self.contamination}.")
         super().fit(X)
+        self._fit_to_likely_rows(X)
         self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
         return self
 
@@ -78,3 +102,46 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     def predict(self, X: Any) -> NDArray[np.int64]:
         """1 for inliers and -1 for outliers, shape (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _fit_to_likely_rows(self, X: Any) -> None:
+        """Fit again without the share of rows that fits to other rows find the least likely."""
+        n_rows = len(self.score_samples(X))
+        n_left_out = int(self.contamination * n_rows)
+        interrupted = str(self.history_.get("stopped", "")).startswith("interrupted")
+        if not n_left_out or interrupted:
+            return
+        try:
+            order = np.argsort(self._scores_of_others(X, n_rows))
+            kept = np.sort(order[n_left_out:])
+            self._tell(f"fitting again without {n_left_out} of {n_rows} rows")
+            second = self._another(self.max_epochs).fit(_safe_indexing(X, kept))
+            second.score_samples(X)
+        except ValueError as fault:
+            self._tell(f"staying with all rows: {fault}")
+        except KeyboardInterrupt:
+            self._tell("interrupted: staying with all rows")
+        else:
+            fitted = set(vars(second)) - set(self.get_params(deep=False))
+            vars(self).update({name: vars(second)[name] for name in fitted})
+
+    def _scores_of_others(self, X: Any, n_rows: int) -> Array:
+        """Log density of every row by a fit that has not seen it, unless there are very many."""
+        scores = self.score_samples(X)
+        if n_rows > _MOST_CROSS_FITTED:
+            return scores
+        order = np.random.default_rng(0).permutation(n_rows)
+        n_held = -(-n_rows // _FOLDS)
+        for fold in range(_FOLDS):
+            # Folds of one size, which run the same compiled code; a row or two are in two of them.
+            held = order[np.arange(fold * n_held, (fold + 1) * n_held) % n_rows]
+            others = np.setdiff1d(order, held)
+            part = self._another(max_epochs=0).fit(_safe_indexing(X, others))
+            scores[held] = part.score_samples(X)[held]
+        return scores
+
+    def _another(self, max_epochs: int | None) -> FlowEstimator:
+        """A fit of the family chosen, and of nothing else."""
+        parameters = self.get_params(deep=False)
+        del parameters["contamination"]
+        parameters.update(family=self.family_, max_epochs=max_epochs)
+        return clone(FlowEstimator(**parameters))

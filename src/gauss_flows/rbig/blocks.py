@@ -92,12 +92,14 @@ def push(block: Block, x: Array) -> tuple[Array, Array]:
 
     Args:
         block: The block.
-        x: Rows of shape (n, d).
+        x: Rows of shape (n, d). Where the block does not rotate, NaN stands for missing values:
+            they stay missing, and the log-determinants are those of the others.
 
     Returns:
         The rows after it, shape (n, d), and the log-determinants, shape (n,).
     """
-    rotated = x @ block.matrix.T
+    # A product would spread a missing value over its row.
+    rotated = x if _is_identity(block.matrix) else x @ block.matrix.T
     z, log_det = np.empty_like(rotated), np.empty(len(x))
     with jax.enable_x64(True):
         marginals = [jnp.asarray(part) for part in block.marginals]
@@ -107,17 +109,38 @@ def push(block: Block, x: Array) -> tuple[Array, Array]:
     return z, log_det
 
 
+def pull(block: Block, z: Array) -> Array:
+    """Bring rows of shape (n, d) back through a block."""
+    x = np.empty_like(z)
+    with jax.enable_x64(True):
+        marginals = [jnp.asarray(part) for part in block.marginals]
+        for start in range(0, len(z), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            x[rows] = _quantile(jnp.asarray(z[rows]), *marginals)
+    return x @ block.matrix
+
+
+@jax.jit
+def _quantile(z, log_weights, means, log_scales):
+    return gaussian_mixture.quantile(z, log_weights, means, log_scales)
+
+
 @jax.jit
 def _gaussianize(x, log_weights, means, log_scales):
     z, log_det = gaussian_mixture.gaussianize(x, log_weights, means, log_scales)
-    return z, log_det.sum(-1)
+    return z, jnp.where(jnp.isnan(x), 0.0, log_det).sum(-1)
+
+
+def _is_identity(matrix: Array) -> bool:
+    return np.array_equal(matrix, np.eye(len(matrix)))
 
 
 def next_block(x: Array, index: int, recipe: Recipe) -> Block:
     """Fit one block.
 
     Args:
-        x: Rows after the blocks before it, shape (n, d).
+        x: Rows after the blocks before it, shape (n, d); NaN for missing values where the recipe
+            has the marginals first and this is the first block.
         index: How many those are.
         recipe: How.
 
@@ -130,10 +153,18 @@ def next_block(x: Array, index: int, recipe: Recipe) -> Block:
     else:
         with jax.enable_x64(True):
             matrix = np.asarray(FixedRotation.from_data(x).matrix.tree)
-    return Block(matrix, _fit_marginals(x @ matrix.T, recipe.n_components))
+    rotated = x if _is_identity(matrix) else x @ matrix.T
+    return Block(matrix, _fit_marginals(rotated, recipe.n_components))
 
 
 def _fit_marginals(x: Array, n_components: int | None) -> Marginals:
+    missing = np.isnan(x)
+    if missing.any():
+        columns = zip(x.T, missing.T, strict=True)
+        fits = [_fit_marginals(values[~gone][:, None], n_components) for values, gone in columns]
+        widest = max(fit.means.shape[1] for fit in fits)
+        parts = zip(*(pad(fit, widest) for fit in fits), strict=True)
+        return Marginals(*(np.concatenate(part) for part in parts))
     if n_components is not None:
         return Marginals(*fit_mixtures(x, n_components)[:3])
     sizes = [size for size in BIC_COMPONENTS if size == 1 or 4 * size <= len(x)]

@@ -24,6 +24,7 @@ def check_table(
     n_dims: int | None = None,
     name: str = "x",
     rows: Int[np.ndarray, " n_fitted"] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Float[np.ndarray, "n_fitted n_dims"]:
     """Check that a density with `n_components` components a coordinate can be fitted to a table.
 
@@ -35,6 +36,7 @@ def check_table(
         name: What messages call the table.
         rows: Numbers of the rows that the density is to be fitted to, shape (n_fitted,); all by
             default.
+        names: What messages call the columns; by default their names in a data frame, or numbers.
 
     Returns:
         Those rows in float64, shape (n_fitted, n_dims).
@@ -56,7 +58,7 @@ def check_table(
         ValueError: Expected finite values in x; got nan in row 1, column 0.
     """
     table = check_finite_table(x, n_dims=n_dims, name=name)
-    names = _column_names(x, table.shape[1])
+    names = _column_names(x, table.shape[1]) if names is None else list(names)
     got = f"{len(table)}"
     if rows is not None and len(rows) < len(table):
         got = f"{len(rows)} to fit among its {len(table)}"

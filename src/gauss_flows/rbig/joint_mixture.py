@@ -7,11 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gauss_flows.rbig import incomplete
+
 Array = NDArray[np.float64]
 
 _LOG_2PI = np.log(2 * np.pi)
 # Scales of the components that stand for the rows not seen yet, in units of the pooled one.
 _FAR_SCALES = (2.0, 6.0)
+# How long the moments of incomplete rows are improved.
+_MOST_STEPS = 200
+_TOLERANCE = 1e-6
 
 
 class JointMixture(NamedTuple):
@@ -28,7 +33,12 @@ class JointMixture(NamedTuple):
     covariances: Array
 
     def log_density(self, x: Array) -> Array:
-        """Log-density of rows of shape (n, d), in nats, shape (n,)."""
+        """Log-density of rows of shape (n, d), in nats, shape (n,).
+
+        NaN stands for missing values: the density is then that of the others.
+        """
+        if np.isnan(x).any():
+            return incomplete.log_density(*self, x)
         return _log_sum(_log_terms(self, x))
 
 
@@ -51,8 +61,10 @@ def fit_joint_mixture(
     can fall onto a point, and one of few rows has the shape of the whole. K components that share
     a volume between them have each $K^{-1/d}$ of its width. The start is k-means.
 
+    Where values are missing (at random), the likelihood is that of the others.
+
     Args:
-        x: Rows of shape (n, d), in units near 1.
+        x: Rows of shape (n, d), in units near 1; NaN for missing values.
         n_components: K.
         pooled: The covariance Σ that is shrunk to, positive definite, shape (d, d).
         strength: ν.
@@ -65,21 +77,55 @@ def fit_joint_mixture(
 
     References:
         Fraley and Raftery, *Bayesian Regularization for Normal Mixture Estimation and Model-Based
-        Clustering* (2007).
+        Clustering* (2007). Ghahramani and Jordan, *Supervised Learning from Incomplete Data via an
+        EM Approach* (1994), for missing values.
     """
     n, d = x.shape
     prior = strength * n_components ** (-2.0 / d) * pooled
-    mixture = _maximise(x, _k_means(x, n_components, seed), prior, strength)
+    is_incomplete = bool(np.isnan(x).any())
+    start = x
+    if is_incomplete:
+        mean = pooled_moments(x)[0]
+        start = incomplete.complete(
+            np.zeros(1), mean[None], pooled[None], x, np.random.default_rng([seed, 5])
+        )
+    step = _incomplete_step if is_incomplete else _step
+    mixture = _maximise(start, _k_means(start, n_components, seed), prior, strength)
     last = -np.inf
     for _ in range(max_iterations):
-        terms = _log_terms(mixture, x)
-        log_density = _log_sum(terms)
+        log_density, better = step(mixture, x, prior, strength)
         reached = log_density.mean() + _log_prior(mixture, prior, strength) / n
         if reached - last < tolerance:
             break
-        last = reached
-        mixture = _maximise(x, np.exp(terms - log_density[:, None]), prior, strength)
+        last, mixture = reached, better
     return mixture
+
+
+def pooled_moments(x: Array) -> tuple[Array, Array]:
+    """Compute the mean and covariance of rows.
+
+    Where values are missing they are the most likely ones of a Gaussian, one row's worth of
+    uncorrelated columns added: pairs of columns that are never there together have no covariance
+    of their own.
+
+    Args:
+        x: Rows of shape (n, d); NaN for missing values.
+
+    Returns:
+        The mean, shape (d,), and the covariance, shape (d, d).
+    """
+    if not np.isnan(x).any():
+        return x.mean(0), np.atleast_2d(np.cov(x.T))
+    mean, variance = np.nanmean(x, axis=0), np.nanvar(x, axis=0)
+    prior = np.diag(np.maximum(variance, np.finfo(float).tiny))
+    gaussian = JointMixture(np.zeros(1), mean[None], prior[None])
+    last = -np.inf
+    for _ in range(_MOST_STEPS):
+        log_density, gaussian = _incomplete_step(gaussian, x, prior, 1.0)
+        if log_density.mean() - last < _TOLERANCE:
+            break
+        last = log_density.mean()
+    return gaussian.means[0], gaussian.covariances[0]
 
 
 def with_far_rows(mixture: JointMixture, mean: Array, pooled: Array, n_rows: int) -> JointMixture:
@@ -113,6 +159,25 @@ def _k_means(x: Array, n_components: int, seed: int) -> Array:
         return np.ones((len(x), 1))
     labels = KMeans(n_components, random_state=seed).fit(x).labels_
     return np.eye(n_components)[labels]
+
+
+def _step(
+    mixture: JointMixture, x: Array, prior: Array, strength: float
+) -> tuple[Array, JointMixture]:
+    """The log density of rows, and the mixture after one step of EM."""
+    terms = _log_terms(mixture, x)
+    log_density = _log_sum(terms)
+    return log_density, _maximise(x, np.exp(terms - log_density[:, None]), prior, strength)
+
+
+def _incomplete_step(
+    mixture: JointMixture, x: Array, prior: Array, strength: float
+) -> tuple[Array, JointMixture]:
+    log_density, counts, sums, scatters = incomplete.moments(*mixture, x)
+    shared = np.maximum(counts, np.finfo(float).tiny)
+    covariances = (scatters + prior) / (counts + strength)[:, None, None]
+    means = sums / shared[:, None]
+    return log_density, JointMixture(np.log(shared / shared.sum()), means, covariances)
 
 
 def _maximise(x: Array, responsibilities: Array, prior: Array, strength: float) -> JointMixture:

@@ -18,17 +18,18 @@ _ROWS_AT_ONCE = 16384
 _Array = NDArray[np.float64]
 
 
-def log_density(flow: AbstractTransformed, x: _Array) -> _Array:
+def log_density(flow: AbstractTransformed, x: _Array, condition: _Array | None = None) -> _Array:
     """Compute the log density of rows.
 
     Args:
         flow: The flow.
         x: Rows in its units, shape (n, d).
+        condition: What they are given, shape (n, c), for a conditional flow.
 
     Returns:
         Nats, shape (n,).
     """
-    return in_parts(_log_density, flow, x)
+    return in_parts(_log_density, flow, *_with(x, condition))
 
 
 def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
@@ -44,17 +45,18 @@ def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
     return in_parts(_to_latent, flow, x)
 
 
-def to_data(flow: AbstractTransformed, z: _Array) -> _Array:
+def to_data(flow: AbstractTransformed, z: _Array, condition: _Array | None = None) -> _Array:
     """Bring rows back.
 
     Args:
         flow: The flow.
         z: Latent rows, shape (n, d).
+        condition: What they are given, as above.
 
     Returns:
         x in the flow's units, shape (n, d).
     """
-    return in_parts(_to_data, flow, z)
+    return in_parts(_to_data, flow, *_with(z, condition))
 
 
 def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
@@ -80,27 +82,29 @@ def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
     return x
 
 
-def in_parts(function: Callable[..., Any], flow: Any, rows: _Array) -> Any:
+def in_parts(function: Callable[..., Any], flow: Any, *rows: _Array) -> Any:
     """Apply a function to many rows, a part at a time, each part of the same shape.
 
     Args:
         function: What to apply to a flow and rows: an array, or several, whose first axis is the
             rows'.
         flow: The flow; the function gets it in double precision.
-        rows: Rows of shape (n, d).
+        rows: Rows of shape (n, d), and more arrays of n rows that it takes with them.
 
     Returns:
         What the function gives of all rows, as NumPy arrays.
     """
     with jax.enable_x64(True):
         flow = in_double_precision(flow)
-        size = min(len(rows), _ROWS_AT_ONCE)
+        n_rows = len(rows[0])
+        size = min(n_rows, _ROWS_AT_ONCE)
         parts = []
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            filled = np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge")
-            parts.append(function(flow, jnp.asarray(filled)))
-        return jax.tree.map(lambda *found: np.concatenate(found)[: len(rows)], *parts)
+        for start in range(0, n_rows, size):
+            part = [one[start : start + size] for one in rows]
+            padding = ((0, size - len(part[0])), (0, 0))
+            filled = [jnp.asarray(np.pad(one, padding, mode="edge")) for one in part]
+            parts.append(function(flow, *filled))
+        return jax.tree.map(lambda *found: np.concatenate(found)[:n_rows], *parts)
 
 
 def in_double_precision(flow: Any) -> Any:
@@ -112,9 +116,13 @@ def in_double_precision(flow: Any) -> Any:
     return jax.tree.map(widen, flow)
 
 
+def _with(rows: _Array, condition: _Array | None) -> tuple[_Array, ...]:
+    return (rows,) if condition is None else (rows, condition)
+
+
 @eqx.filter_jit
-def _log_density(flow, x):
-    return flow.log_prob(x)
+def _log_density(flow, x, condition=None):
+    return flow.log_prob(x, condition)
 
 
 @eqx.filter_jit
@@ -123,5 +131,5 @@ def _to_latent(flow, x):
 
 
 @eqx.filter_jit
-def _to_data(flow, z):
-    return jax.vmap(flow.bijection.transform)(z)
+def _to_data(flow, z, *condition):
+    return jax.vmap(flow.bijection.transform)(z, *condition)

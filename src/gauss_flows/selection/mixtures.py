@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.blocks import Block, Recipe, next_block, push
-from gauss_flows.rbig.joint_mixture import JointMixture, fit_joint_mixture, with_far_rows
+from gauss_flows.rbig.blocks import Block, Recipe, next_block, pull, push
+from gauss_flows.rbig.incomplete import complete
+from gauss_flows.rbig.joint_mixture import (
+    JointMixture,
+    fit_joint_mixture,
+    pooled_moments,
+    with_far_rows,
+)
 from gauss_flows.selection.words import counted
 
 Array = NDArray[np.float64]
@@ -54,7 +60,7 @@ class MixtureRecipe(NamedTuple):
 
     def fit(self, x: Array, seed: int, tolerance: float = 1e-4) -> JointMixture:
         """Fit it to rows of shape (n, d)."""
-        pooled = np.atleast_2d(np.cov(x.T))
+        mean, pooled = pooled_moments(x)
         pooled = pooled - self.diagonal_share * (pooled - np.diag(np.diag(pooled)))
         mixture = fit_joint_mixture(
             x,
@@ -64,7 +70,7 @@ class MixtureRecipe(NamedTuple):
             seed=seed,
             tolerance=tolerance,
         )
-        return with_far_rows(mixture, x.mean(0), pooled, len(x))
+        return with_far_rows(mixture, mean, pooled, len(x))
 
 
 class FittedMixture(NamedTuple):
@@ -72,6 +78,31 @@ class FittedMixture(NamedTuple):
 
     block: Block | None
     mixture: JointMixture
+
+    def log_density(self, x: Array) -> Array:
+        """Log density of rows of shape (n, d), in nats; of what is there where values are NaN."""
+        if self.block is None:
+            return self.mixture.log_density(x)
+        z, log_det = push(self.block, x)
+        return self.mixture.log_density(z) + log_det
+
+    def conditional_log_density(self, x: Array, n_given: int) -> Array:
+        """Log density of the last columns given the first, whatever of them is there."""
+        if not n_given:
+            return self.log_density(x)
+        return self.log_density(x) - self.log_density(given_alone(x, n_given))
+
+    def complete(self, x: Array, rng: np.random.Generator) -> Array:
+        """Draw the missing values of rows of shape (n, d) given the others."""
+        if self.block is None:
+            return complete(*self.mixture, x, rng)
+        drawn = pull(self.block, complete(*self.mixture, push(self.block, x)[0], rng))
+        return np.where(np.isnan(x), drawn, x)
+
+
+def given_alone(x: Array, n_given: int) -> Array:
+    """Take the values of all but the first columns for missing."""
+    return np.where(np.arange(x.shape[1]) < n_given, x, np.nan)
 
 
 class MixtureTrial(NamedTuple):
@@ -105,6 +136,7 @@ def try_mixtures(
     *,
     seed: int = 0,
     n_components: int | None = None,
+    n_given: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> MixtureTrial:
     """Find the joint mixture with the highest log density on rows held back from it.
@@ -117,12 +149,13 @@ def try_mixtures(
         held_back: One mask of shape (n,) for each fold.
         seed: Seed of the fits.
         n_components: The number of components where it is not to be chosen.
+        n_given: The first so many columns are given: the density compared is that of the others.
         tell: Called with a line about the choice.
 
     Returns:
         The best trial, scored on all the rows held back.
     """
-    search = _Search(x, held_back, seed)
+    search = _Search(x, held_back, seed, n_given)
     tried = []
     for first in (False, True):
         best = search.best(search.grid(first, n_components or min(_FIRST_NUMBER, search.most)))
@@ -133,7 +166,7 @@ def try_mixtures(
         tried.append(best)
     best = search.best(tried)
     if search.is_part:
-        best = _Search(x, held_back, seed, most_rows=len(x)).tried(
+        best = _Search(x, held_back, seed, n_given, most_rows=len(x)).tried(
             best.marginals_first, *best.recipe
         )
     mean = Estimate.of_mean(best.log_density).value
@@ -141,29 +174,38 @@ def try_mixtures(
     return best
 
 
-def try_gaussians(x: Array, held_back: Masks) -> MixtureTrial:
+def try_gaussians(x: Array, held_back: Masks, *, n_given: int = 0) -> MixtureTrial:
     """Find how far one Gaussian should lose its correlations, on rows held back from it.
 
     Args:
         x: Rows of shape (n, d), in units near 1.
         held_back: One mask of shape (n,) for each fold.
+        n_given: The first so many columns are given, as above.
 
     Returns:
         The best trial.
     """
-    search = _Search(x, held_back, 0, most_rows=len(x))
+    search = _Search(x, held_back, 0, n_given, most_rows=len(x))
     return search.best(search.grid(False, 1, strengths=search.strengths[:1]))
 
 
 class _Search:
     """The rows of every fold, as they are and with Gaussianized marginals."""
 
-    def __init__(self, x: Array, held_back: Masks, seed: int, most_rows: int = _MOST_ROWS):
+    def __init__(
+        self,
+        x: Array,
+        held_back: Masks,
+        seed: int,
+        n_given: int = 0,
+        *,
+        most_rows: int = _MOST_ROWS,
+    ):
         self.is_part = len(x) > most_rows
         if self.is_part:
             rows = np.random.default_rng([seed, 2]).permutation(len(x))[:most_rows]
             x, held_back = x[rows], [held[rows] for held in held_back]
-        self._x, self._held_back, self._seed = x, held_back, seed
+        self._x, self._held_back, self._seed, self._n_given = x, held_back, seed, n_given
         n_fitted, d = min(int((~held).sum()) for held in held_back), x.shape[1]
         self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
         self.strengths = [1.0, 4.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
@@ -208,11 +250,16 @@ class _Search:
         for fold, held in enumerate(self._held_back):
             rows, log_det = self._fold_rows(fold, marginals_first)
             mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE)
-            scores.append(mixture.log_density(rows[held]) + log_det[held])
+            fitted = FittedMixture(None, mixture)
+            density = fitted.conditional_log_density(rows[held], self._n_given)
+            scores.append(density + log_det[held])
         return MixtureTrial(marginals_first, recipe, np.concatenate(scores))
 
     def _rows(self, fold: int, marginals_first: bool) -> tuple[Array, Array]:
         if not marginals_first:
             return self._x, np.zeros(len(self._x))
-        fitted = self._x[~self._held_back[fold]]
-        return push(next_block(fitted, 0, _MARGINALS), self._x)
+        block = next_block(self._x[~self._held_back[fold]], 0, _MARGINALS)
+        rows, log_det = push(block, self._x)
+        if self._n_given:
+            log_det = log_det - push(block, given_alone(self._x, self._n_given))[1]
+        return rows, log_det

@@ -1,0 +1,1 @@
+"""Columns as they come: numbers, bounded numbers, counts and categories as real coordinates."""

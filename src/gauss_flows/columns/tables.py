@@ -1,0 +1,134 @@
+"""Reading tables: arrays of numbers, and data frames whose columns have types of their own."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Table(NamedTuple):
+    """Columns of one length.
+
+    Args:
+        columns: Arrays of shape (n,): float64 with NaN for missing values, or objects with None.
+        names: What messages call them.
+        labels: The data frame's own names, in its order; None for an array.
+        dtypes: The columns' types as they came.
+    """
+
+    columns: list[NDArray[Any]]
+    names: list[str]
+    labels: list[Any] | None
+    dtypes: list[Any]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.columns[0])
+
+
+def is_frame(x: Any) -> bool:
+    """Say whether something is a pandas data frame (or series)."""
+    return hasattr(x, "iloc") and hasattr(x, "index")
+
+
+def read_frame(frame: Any, name: str) -> Table:
+    """Read a pandas data frame.
+
+    Args:
+        frame: The frame.
+        name: What messages call it.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If a column holds neither numbers, truth values, categories nor text, or an
+            infinite number.
+    """
+    from pandas.api import types
+
+    columns = []
+    names = [f"column {str(label)!r}" for label in frame.columns]
+    for place, where in enumerate(names):
+        series = frame.iloc[:, place]
+        if types.is_bool_dtype(series.dtype) or not types.is_numeric_dtype(series.dtype):
+            if types.is_datetime64_any_dtype(series.dtype) or types.is_timedelta64_dtype(
+                series.dtype
+            ):
+                raise ValueError(
+                    f"Expected numbers, truth values, categories or text in {name}; got "
+                    f"{series.dtype} in {where}. Turn it into numbers, such as days since a date."
+                )
+            columns.append(_objects(series, name, where))
+        elif types.is_complex_dtype(series.dtype):
+            raise ValueError(f"Complex data not supported: {where} of {name} is {series.dtype}.")
+        else:
+            columns.append(series.to_numpy("float64", na_value=np.nan))
+    table = Table(columns, names, list(frame.columns), list(frame.dtypes))
+    _check_finite(table, name)
+    return table
+
+
+def read_array(array: NDArray[Any], name: str, dtype: Any = None) -> Table:
+    """Read an array of shape (n, d), with NaN for missing values.
+
+    Args:
+        array: The array, float64 or objects.
+        name: What messages call it.
+        dtype: Its type as it came.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If a number is infinite.
+    """
+    n_columns = array.shape[1]
+    columns = [np.ascontiguousarray(column) for column in array.T]
+    if array.dtype == object:
+        columns = [_without_nan(column) for column in columns]
+    names = [f"column {j}" for j in range(n_columns)]
+    table = Table(columns, names, None, [array.dtype if dtype is None else dtype] * n_columns)
+    _check_finite(table, name)
+    return table
+
+
+def _objects(series: Any, name: str, where: str) -> NDArray[Any]:
+    missing = series.isna().to_numpy()
+    values = series.astype(object).to_numpy(copy=True)
+    values[missing] = None
+    for row, value in enumerate(values):
+        try:
+            hash(value)
+        except TypeError:
+            raise ValueError(
+                f"Expected numbers, truth values, categories or text in {name}; got {value!r} in "
+                f"row {row}, {where}."
+            ) from None
+    return values
+
+
+def _without_nan(column: NDArray[Any]) -> NDArray[Any]:
+    values = np.empty(len(column), object)
+    values[:] = [None if value != value else value for value in column.tolist()]
+    return values
+
+
+def missing_in(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which values of a column are missing."""
+    if column.dtype == object:
+        return np.array([value is None for value in column], bool)
+    return np.isnan(column)
+
+
+def _check_finite(table: Table, name: str) -> None:
+    for column, where in zip(table.columns, table.names, strict=True):
+        if column.dtype != object and np.isinf(column).any():
+            row = int(np.argmax(np.isinf(column)))
+            raise ValueError(
+                f"Expected finite values in {name}; got {column[row]} in row {row}, {where}. "
+                "Missing values are NaN."
+            )

@@ -1,0 +1,65 @@
+"""What a conditional density is given: y, read and coded as X is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gauss_flows.columns.coder import TableCoder
+from gauss_flows.columns.tables import Table, is_frame, read_array, read_frame
+
+Array = NDArray[np.float64]
+
+
+def read_condition(y: Any, n_rows: int | None = None) -> Table:
+    """Read y.
+
+    Args:
+        y: Shape (n,) or (n, c): numbers, or text, or a data frame or series.
+        n_rows: How many rows it must have, if that is known.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If it has another number of rows, or holds infinite values.
+    """
+    if is_frame(y):
+        table = read_frame(y if hasattr(y, "columns") else y.to_frame(), "y")
+    else:
+        array = np.asarray(y)
+        if array.ndim == 1:
+            array = array[:, None]
+        if array.ndim != 2 or not array.size:
+            raise ValueError(f"Expected y of shape (n,) or (n, c); got {np.shape(y)}.")
+        is_number = array.dtype.kind in "biuf"
+        table = read_array(array.astype(np.float64 if is_number else object), "y", array.dtype)
+    if n_rows is not None and table.n_rows != n_rows:
+        raise ValueError(
+            f"Expected one row of y for each of the {n_rows} rows of X; got {table.n_rows}."
+        )
+    return table
+
+
+def check_within(coder: TableCoder, table: Table) -> None:
+    """Check that what is given can be: its probability must not be zero.
+
+    Args:
+        coder: The coder of y.
+        table: Rows of y.
+
+    Raises:
+        ValueError: If it has other columns, or values outside their support.
+    """
+    if len(table.columns) != len(coder.columns):
+        raise ValueError(f"Expected y with {len(coder.columns)} columns; got {len(table.columns)}.")
+    middle = np.full((table.n_rows, coder.n_discrete), 0.5)
+    outside = np.isneginf(coder.encode(table, middle).log_det)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise ValueError(
+            f"Expected y within its support, {coder.described()}; got "
+            f"{', '.join(str(column[row]) for column in table.columns)} in row {row}."
+        )

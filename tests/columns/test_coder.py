@@ -1,0 +1,123 @@
+"""Tables of all kinds of columns: what is learnt of them, codes, faults, names and types."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gauss_flows.columns.coder import TableCoder
+from gauss_flows.columns.tables import read_array, read_frame
+
+FRAME = pd.DataFrame(
+    {
+        "mass": [0.5, 1.5, 2.5, 3.5],
+        "count": [3, 0, 2, 2],
+        "kind": pd.Categorical(["a", "b", "a", "a"]),
+        "flag": [True, False, False, True],
+        "one": [7.0] * 4,
+        "again": [0.5, 1.5, 2.5, 3.5],
+        "text": ["x", None, "y", "x"],
+        "small": pd.Series([1, None, 3, 4], dtype="Int64"),
+    }
+)
+SUPPORT = {"mass": "positive"}
+
+
+def coder_of(frame=FRAME, support=SUPPORT):
+    with pytest.warns(UserWarning, match="'one' is constant, column 'again' repeats .*'mass'"):
+        return TableCoder.fit(read_frame(frame, "X"), support)
+
+
+def coded(coder, frame):
+    table = read_frame(frame, "X")
+    return coder.encode(table, np.full((table.n_rows, coder.n_discrete), 0.5))
+
+
+def test_columns_are_what_their_types_say():
+    coder = coder_of()
+    said = [str(kind) for kind in coder.kinds]
+    assert said == [
+        "above 0",
+        "whole numbers",
+        "one of 'a', 'b'",
+        "one of False, True",
+        "one of 'x', 'y'",
+        "whole numbers",
+    ]
+    assert coder.n_discrete == 5
+    assert coder.coded_names[-1] == "column 'small'"
+
+
+def test_a_data_frame_comes_back_with_names_and_types():
+    coder = coder_of()
+    rows, log_det = coded(coder, FRAME)
+    back = coder.decode(np.nan_to_num(rows))
+    pd.testing.assert_frame_equal(back.drop(index=1), FRAME.drop(index=1), rtol=1e-12)
+    assert np.isnan(rows[1, 4:]).all()
+    assert np.isfinite(rows[:, :4]).all()
+    assert np.isfinite(log_det).all()
+
+
+def test_real_numbers_are_not_rounded_for_a_type():
+    frame = pd.DataFrame({"count": [1, 2, 4], "x": [0.1, 0.2, 0.4]})
+    coder = TableCoder.fit(read_frame(frame, "X"), {"count": "real"})
+    assert coder.decode(np.array([[1.5, 0.1]]))["count"][0] == 1.5
+
+
+def test_arrays_come_back_in_their_type():
+    x = np.array([[1, 2], [3, 5], [4, 4]])
+    coder = TableCoder.fit(read_array(x.astype(float), "X", x.dtype), "integer")
+    back = coder.decode(np.array([[1.2, 2.4]]))
+    assert back.dtype == x.dtype
+    np.testing.assert_array_equal(back, [[1, 2]])
+    real = TableCoder.fit(read_array(x.astype(float), "X", x.dtype))
+    assert real.decode(np.array([[1.2, 2.4]])).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "fault", [{"mass": -1.0}, {"count": 1.5}, {"kind": "c"}, {"one": 8.0}, {"again": 9.0}]
+)
+def test_rows_outside_have_no_density(fault):
+    coder = coder_of()
+    log_det = coded(coder, FRAME.astype({"kind": object, "count": float}).assign(**fault)).log_det
+    assert np.isneginf(log_det).all()
+
+
+def test_missing_values_of_any_column_are_allowed():
+    coder = coder_of()
+    gone = FRAME.astype(object).mask(np.eye(4, 8, dtype=bool) | np.eye(4, 8, k=4, dtype=bool))
+    for column in ("mass", "count", "one", "again"):
+        gone[column] = gone[column].astype(float)
+    rows, log_det = coded(coder, gone)
+    assert np.isfinite(log_det).all()
+    np.testing.assert_array_equal(np.isnan(rows[:3]).sum(1), [1, 3, 2])
+
+
+@pytest.mark.parametrize(
+    ("support", "message"),
+    [
+        ("whole", r"support of column 'mass' to be one of 'auto', 'real'.*got 'whole'"),
+        ({"weight": "real"}, r"name columns among 'mass', .*got 'weight'"),
+        (["real"], r"a list of 8 of these"),
+        ((2, 1), r"low < high; got \(2, 1\)"),
+        ({"mass": (0, 2)}, r"between 0 and 2 in column 'mass' of X.*got 2.5 in row 2 and 1 more"),
+        ({"mass": "integer"}, r"whole numbers in column 'mass'.*got 0.5 in row 0"),
+        ({"text": "real"}, r"support of column 'text' to be 'category', as it holds 'x'; got 'rea"),
+    ],
+)
+def test_faults_of_the_support_name_the_place(support, message):
+    with pytest.raises(ValueError, match=message):
+        TableCoder.fit(read_frame(FRAME, "X"), support)
+
+
+def test_faults_of_tables_name_the_place():
+    times = pd.DataFrame({"t": pd.to_datetime(["2020-01-01", "2021-01-01"])})
+    with pytest.raises(ValueError, match=r"datetime64.* in column 't'.*days since"):
+        read_frame(times, "X")
+    with pytest.raises(ValueError, match=r"got \[1\] in row 1, column 'x'"):
+        read_frame(pd.DataFrame({"x": ["a", [1]]}), "X")
+    with pytest.raises(ValueError, match=r"got inf in row 1, column 1"):
+        read_array(np.array([[0.0, 1.0], [2.0, np.inf]]), "X")
+    with pytest.raises(ValueError, match=r"got none in column 'x'. Leave it out"):
+        TableCoder.fit(read_frame(pd.DataFrame({"x": [np.nan, np.nan]}), "X"))
+    with pytest.raises(ValueError, match=r"columns of X that vary.*column 'x'"):
+        TableCoder.fit(read_frame(pd.DataFrame({"x": [2.0, 2.0]}), "X"))

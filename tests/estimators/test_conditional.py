@@ -1,0 +1,194 @@
+"""The density of rows given others."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.model_selection import GridSearchCV
+
+from gauss_flows.estimators import FlowDensity
+
+SLOPE, NOISE = 0.8, 0.6
+GIVEN = np.array([[-1.0], [0.0], [2.0]])
+
+
+def pairs(n=1500, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, 1))
+    return SLOPE * y + NOISE * rng.normal(size=(n, 1)), y
+
+
+@pytest.fixture(scope="module")
+def line():
+    return FlowDensity("gaussian").fit(*pairs())
+
+
+@pytest.fixture(scope="module")
+def curve():
+    """Noise and mean that depend on y, and a positive x."""
+    x, y = curved()
+    return FlowDensity("mixture", n_components=8, support="positive").fit(x, y)
+
+
+def curved(n=1500, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(-2, 2, size=(n, 1))
+    return np.exp(np.sin(y) + (0.2 + 0.1 * y**2) * rng.normal(size=(n, 1))), y
+
+
+def test_the_density_given_y_and_alone(line):
+    x = np.array([[-0.5], [0.3], [1.0]])
+    truth = norm(SLOPE * GIVEN, NOISE).logpdf(x)[:, 0]
+    np.testing.assert_allclose(line.score_samples(x, GIVEN), truth, atol=0.1)
+    np.testing.assert_allclose(line.score_samples(x), norm.logpdf(x)[:, 0], atol=0.1)
+    assert line.score(x, GIVEN) == pytest.approx(line.score_samples(x, GIVEN).sum())
+    # y that is missing says nothing.
+    np.testing.assert_allclose(
+        line.score_samples(x, np.full((3, 1), np.nan)), line.score_samples(x), atol=1e-8
+    )
+
+
+def test_means_quantiles_and_intervals(line):
+    centre = SLOPE * GIVEN
+    np.testing.assert_allclose(line.conditional_mean(GIVEN), centre, atol=0.07)
+    q = np.array([0.1, 0.5, 0.9])
+    found = line.conditional_quantiles(GIVEN, q)
+    assert found.shape == (3, 3, 1)
+    np.testing.assert_allclose(found[..., 0], centre + NOISE * norm.ppf(q), atol=0.1)
+    np.testing.assert_array_equal(line.conditional_quantiles(GIVEN, 0.5), found[:, 1])
+    low, high = line.conditional_interval(GIVEN, 0.8)
+    np.testing.assert_allclose(np.stack([low, high], 1), found[:, [0, 2]])
+
+
+def test_intervals_cover_what_they_say(curve):
+    x, y = curved(2000, 1)
+    low, high = curve.conditional_interval(y[:300], 0.8)
+    covers = (low <= x[:300]) & (x[:300] <= high)
+    assert abs(covers.mean() - 0.8) < 0.08
+    assert (low > 0).all()
+    width = np.log(high / low)[:, 0]
+    assert np.corrcoef(width, y[:300, 0] ** 2)[0, 1] > 0.8
+
+
+def test_a_curved_density_is_learnt(curve):
+    x, y = curved(2000, 2)
+    truth = norm(np.sin(y), 0.2 + 0.1 * y**2).logpdf(np.log(x)) - np.log(x)
+    assert 0 <= np.mean(truth[:, 0] - curve.score_samples(x, y)) < 0.08
+
+
+def test_samples_follow_their_y(line):
+    drawn = line.sample(2000, random_state=0, y=GIVEN)
+    assert drawn.shape == (6000, 1)
+    by_row = drawn.reshape(3, 2000)
+    np.testing.assert_allclose(by_row.mean(1), SLOPE * GIVEN[:, 0], atol=0.1)
+    np.testing.assert_allclose(by_row.std(1), NOISE, atol=0.06)
+    assert line.sample(3, y=1.0).shape == (3, 1)
+    alone = line.sample(4000, random_state=1, y=[[np.nan]])
+    assert alone.std() == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.fixture(scope="module")
+def classes():
+    rng = np.random.default_rng(0)
+    y = pd.Series(rng.choice(["low", "high"], size=900, p=[0.7, 0.3]), name="level")
+    centre = np.where(y == "low", -3.0, 3.0)
+    return pd.DataFrame({"x": centre + rng.normal(size=900)}), y
+
+
+def test_every_category_that_is_given_has_a_flow(classes):
+    frame, y = classes
+    density = FlowDensity("gaussian").fit(frame, y)
+    x = pd.DataFrame({"x": [-3.0, 3.0]})
+    np.testing.assert_allclose(
+        density.score_samples(x, ["low", "high"]), norm.logpdf([0, 0]), atol=0.2
+    )
+    assert (density.score_samples(x, ["high", "low"]) < -6).all()
+    # Without a class it is the sum over both.
+    truth = norm.logpdf(0) + np.log([np.mean(y == "low"), np.mean(y == "high")])
+    np.testing.assert_allclose(density.score_samples(x), truth, atol=0.2)
+    np.testing.assert_array_equal(density.score_samples(x, [None, None]), density.score_samples(x))
+    drawn = density.sample(300, 0, y="low")
+    assert isinstance(drawn, pd.DataFrame)
+    assert np.mean(drawn["x"] < 0) > 0.97
+    anyone = density.sample(2000, 0, y=[None])
+    assert np.mean(anyone["x"] < 0) == pytest.approx(np.mean(y == "low"), abs=0.05)
+    np.testing.assert_allclose(density.conditional_mean(["high", "low"]), [[3.0], [-3.0]], atol=0.2)
+    with pytest.raises(ValueError, match="y within its support, column 'level' one of.*got middle"):
+        density.score_samples(x, ["low", "middle"])
+    assert set(density.flows_) == {"low", "high"}
+
+
+def test_categories_beside_numbers_are_conditioned_on_jointly(classes):
+    frame, y = classes
+    other = np.random.default_rng(1).normal(size=len(y))
+    given = pd.DataFrame({"level": y, "other": other})
+    density = FlowDensity("mixture", n_components=5).fit(frame + 0.5 * other[:, None], given)
+    ask = pd.DataFrame({"level": ["low", "high"], "other": [0.0, 1.0]})
+    np.testing.assert_allclose(density.conditional_mean(ask), [[-3.0], [3.5]], atol=1.0)
+    assert not density.flows_
+
+
+def test_too_rare_a_category_joins_the_others(classes):
+    frame, y = classes
+    rare = y.where(np.arange(len(y)) > 1, "rare")
+    density = FlowDensity("gaussian").fit(frame, rare)
+    assert not density.flows_
+    assert np.isfinite(density.score_samples(frame.head(2), rare.head(2))).all()
+
+
+def test_a_trained_conditional_flow():
+    x, y = pairs(600)
+    density = FlowDensity("affine-coupling", n_layers=1, max_epochs=200).fit(x, y)
+    fresh = pairs(1000, 3)
+    truth = norm(SLOPE * fresh[1], NOISE).logpdf(fresh[0]).mean()
+    assert truth - density.score(*fresh) / 1000 < 0.08
+    assert len(density.history_["train"]) > 1
+    with pytest.raises(ValueError, match="family='mixture'"):
+        density.score_samples(x)
+    low, high = density.conditional_interval(GIVEN)
+    assert (low < SLOPE * GIVEN).all()
+    assert (high > SLOPE * GIVEN).all()
+
+
+def test_grid_search_and_pickle_go_through(line):
+    x, y = pairs(200)
+    search = GridSearchCV(FlowDensity("gaussian"), {"random_state": [0, 1]}, cv=2).fit(x, y)
+    assert np.isfinite(search.best_score_)
+    again = pickle.loads(pickle.dumps(line))
+    np.testing.assert_array_equal(again.score_samples(x, y), line.score_samples(x, y))
+
+
+def test_faults_of_y(line):
+    x, y = pairs(50)
+    for family in ("rbig", "diagonal"):
+        with pytest.raises(ValueError, match=f"one of .*got '{family}'"):
+            FlowDensity(family).fit(x, y)
+    with pytest.raises(ValueError, match="for each of the 50 rows of X; got 49"):
+        FlowDensity("gaussian").fit(x, y[:49])
+    with pytest.raises(ValueError, match="Fit without y"):
+        FlowDensity("gaussian").fit(x, np.ones(50))
+    with pytest.raises(ValueError, match="got inf in row 2, column 0"):
+        FlowDensity("gaussian").fit(x, np.where(np.arange(50) == 2, np.inf, y[:, 0]))
+    with pytest.raises(ValueError, match="relation between column 0 of y"):
+        FlowDensity("gaussian").fit(2 * y, y)
+    with pytest.raises(ValueError, match="y with 1 columns; got 2"):
+        line.score_samples(x, np.column_stack([y, y]))
+    with pytest.raises(ValueError, match="Expected y, as the density was fitted given one"):
+        line.sample(3)
+    with pytest.raises(ValueError, match="q between 0 and 1"):
+        line.conditional_quantiles(GIVEN, 1.0)
+    with pytest.raises(ValueError, match="coverage between 0 and 1; got 90"):
+        line.conditional_interval(GIVEN, 90)
+    plain = FlowDensity("gaussian").fit(x)
+    for ask in (lambda: plain.score_samples(x, y), lambda: plain.sample(1, y=y)):
+        with pytest.raises(ValueError, match="Expected no y"):
+            ask()
+    with pytest.raises(ValueError, match="fitted with y"):
+        plain.conditional_mean(y)
+    named = FlowDensity("gaussian").fit(
+        pd.DataFrame({"x": x[:, 0], "kind": np.where(x[:, 0] + y[:, 0] > 0, "a", "b")}), y
+    )
+    with pytest.raises(ValueError, match="got categories in column 'kind'"):
+        named.conditional_mean(y)
