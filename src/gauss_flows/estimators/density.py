@@ -20,20 +20,18 @@ from gauss_flows.estimators.base import (
     check_number,
     coded_with_noise,
     filled,
-    mean_over_points,
 )
-from gauss_flows.estimators.by_class import ByClass
+from gauss_flows.estimators.by_class import ByClass, is_one_category
 from gauss_flows.estimators.condition import check_within, read_condition
+from gauss_flows.estimators.jointly import Jointly
 from gauss_flows.selection.assemble import standardise, standardiser
 from gauss_flows.selection.conditional import (
     CONDITIONAL_FAMILIES,
     fit_conditional,
     with_standardisers,
 )
-from gauss_flows.selection.evaluate import log_density, to_data
 from gauss_flows.selection.families import FAMILIES
 from gauss_flows.selection.incomplete import Companion
-from gauss_flows.selection.mixtures import given_alone
 
 Array = NDArray[np.float64]
 
@@ -139,7 +137,7 @@ class FlowDensity(FlowEstimator):
         """
         self.y_coder_: TableCoder | None = None
         self.flows_: dict[Any, Any] = {}
-        self._by_class: ByClass | None = None
+        self._given: ByClass | Jointly | None = None
         if y is None:
             return super().fit(X)
         self._check_family(FAMILIES)
@@ -156,26 +154,14 @@ class FlowDensity(FlowEstimator):
             raise ValueError(f"{fault} Fit without y.") from None
         settings = self._settings()
         rows = coded_with_noise(self.coder_, table, settings.seed)
-        if self.family in FAMILIES and self._is_class(rows, given, y_coder):
+        least = max(rows.shape[1] + 2, self.n_components or 1)
+        if is_one_category(rows, given, y_coder, least=least):
             self._fit_by_class(rows, given.columns[0], y_coder)
         else:
             self._check_family(CONDITIONAL_FAMILIES)
             self._fit_jointly(rows, coded_with_noise(y_coder, given, settings.seed + 1), y_coder)
         self.y_coder_ = y_coder
         return self
-
-    def _is_class(self, rows: Array, given: Table, y_coder: TableCoder) -> bool:
-        """Say whether y is one category, each of whose values has rows to fit a flow to."""
-        if len(y_coder.columns) != 1 or not isinstance(y_coder.kinds[0], Category):
-            return False
-        for level in y_coder.kinds[0].levels:
-            own = rows[given.columns[0] == level]
-            least = max(rows.shape[1] + 2, self.n_components or 1)
-            if len(own) < least or np.isnan(own).all(0).any():
-                return False
-            if (np.nanmin(own, axis=0) == np.nanmax(own, axis=0)).any():
-                return False
-        return True
 
     def _fit_by_class(self, rows: Array, labels: NDArray[Any], y_coder: TableCoder) -> None:
         kind = y_coder.kinds[0]
@@ -184,12 +170,12 @@ class FlowDensity(FlowEstimator):
         for level in kind.levels:
             self._tell(f"fitting the rows of {level!r}")
             part = FlowDensity(**self.get_params(deep=False))
-            part.y_coder_, part.flows_, part._by_class = None, {}, None
+            part.y_coder_, part.flows_, part._given = None, {}, None
             part.coder_ = self.coder_
             part._reset()
             part._fit_coded(rows[labels == level], self._settings())
             parts.append(part)
-        self._by_class = ByClass(kind.levels, np.array(kind.shares), parts)
+        self._given = ByClass(kind.levels, np.array(kind.shares), parts)
         by_level = dict(zip(kind.levels, parts, strict=True))
         self.flow_ = None
         self.flows_ = {level: part.flow_ for level, part in by_level.items()}
@@ -213,7 +199,9 @@ class FlowDensity(FlowEstimator):
         )
         self.flow_ = with_standardisers(units, self.flow_, n_given)
         assert self._mixture is not None
-        self._companion = Companion(units, self._mixture, self.family_ in ("gaussian", "mixture"))
+        is_flow = self.family_ in ("gaussian", "mixture")
+        companion = Companion(units, self._mixture, is_flow)
+        self._given = Jointly(self.flow_, self.family_, companion, self.coder_, y_coder)
 
     def score_samples(self, X: Any, y: Any = None) -> Array:
         """Compute the log density of rows, given y where the fit was.
@@ -232,26 +220,11 @@ class FlowDensity(FlowEstimator):
                 of X alone, or given an incomplete y, is not known.
         """
         check_is_fitted(self, "flow_")
-        if self.y_coder_ is None:
-            if y is not None:
-                raise ValueError("Expected no y, as the density was fitted without; got one.")
+        if self._given is None:
+            self._check_no_y(y)
             return super().score_samples(X)
         table = self._table(X, reset=False)
-        given = None if y is None else self._given(y, table.n_rows)
-        if self._by_class is not None:
-            return self._by_class.log_density(table, None if given is None else given.columns[0])
-        n_own = self.coder_.n_discrete
-        n_given = len(self.y_coder_.kinds)
-
-        def at(u: Array) -> Array:
-            rows, log_det = self.coder_.encode(table, np.tile(u[:n_own], (table.n_rows, 1)))
-            y_rows = np.full((table.n_rows, n_given), np.nan)
-            if given is not None and self.y_coder_ is not None:
-                y_rows = self.y_coder_.encode(given, np.tile(u[n_own:], (table.n_rows, 1))).rows
-            return self._conditional_log_density(rows, y_rows) + log_det
-
-        n_points = n_own + (self.y_coder_.n_discrete if given is not None else 0)
-        return mean_over_points(at, n_points)
+        return self._given.log_density(table, None if y is None else self._read(y, table.n_rows))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Sum of the log densities of rows, given y where the fit was, in nats."""
@@ -273,17 +246,16 @@ class FlowDensity(FlowEstimator):
             ValueError: If y is missing, or is given and was not in the fit.
         """
         check_is_fitted(self, "flow_")
-        if self.y_coder_ is None:
-            if y is not None:
-                raise ValueError("Expected no y, as the density was fitted without; got one.")
+        if self._given is None:
+            self._check_no_y(y)
             return self._draw(n_samples, random_state)
         check_number(n_samples)
-        given = self._given_for_draws(y)
+        given = self._read_for_draws(y)
         rng = np.random.default_rng(check_random_state(random_state).randint(_MOST_SEED))
         n_dims = len(self.coder_.kinds)
         z = rng.standard_normal((given.n_rows * n_samples, n_dims))
-        points = rng.uniform(size=(len(z), self.y_coder_.n_discrete))
-        return self.coder_.decode(self._pushed(z, _repeated(given, n_samples), points, rng))
+        points = rng.uniform(size=(len(z), self._n_discrete_given()))
+        return self.coder_.decode(self._given.push(z, _repeated(given, n_samples), points, rng))
 
     def conditional_mean(self, y: Any) -> Array:
         """Compute the mean of X given y.
@@ -338,44 +310,10 @@ class FlowDensity(FlowEstimator):
         low, high = np.moveaxis(self.conditional_quantiles(y, [tail, 1 - tail]), 1, 0)
         return Interval(low, high)
 
-    def _conditional_log_density(self, rows: Array, y_rows: Array) -> Array:
-        incomplete = np.isnan(rows).any(1) | np.isnan(y_rows).any(1)
-        if not incomplete.any():
-            return log_density(self.flow_, rows, y_rows)
-        companion = self._exact_companion()
-        found = np.empty(len(rows))
-        if not incomplete.all():
-            whole = ~incomplete
-            found[whole] = log_density(self.flow_, rows[whole], y_rows[whole])
-        joint = np.column_stack([y_rows, rows])[incomplete]
-        alone = given_alone(joint, y_rows.shape[1])
-        found[incomplete] = companion.log_density(joint) - companion.log_density(alone)
-        return found
-
-    def _exact_companion(self) -> Companion:
-        companion = self._companion
-        if companion is None or not companion.is_flow:
-            raise ValueError(
-                f"Expected y, and rows without missing values: what a conditional {self.family_} "
-                "flow leaves open cannot be marginalised. Fit with family='mixture'."
-            )
-        return companion
-
-    def _pushed(self, z: Array, given: Table, points: Array, rng: np.random.Generator) -> Array:
-        """Codes of X from latents and what is given, row by row."""
-        assert self.y_coder_ is not None
-        if self._by_class is not None:
-            return self._by_class.push(z, given.columns[0], rng)
-        y_rows = self.y_coder_.encode(given, points).rows
-        if not np.isnan(y_rows).any():
-            return to_data(self.flow_, z, y_rows)
-        joint = np.column_stack([y_rows, np.full_like(z, np.nan)])
-        return self._exact_companion().complete(joint, rng)[:, y_rows.shape[1] :]
-
     def _summary(self, y: Any, statistic: Any) -> Array:
         check_is_fitted(self, "flow_")
-        given = self._given_for_draws(y)
-        assert self.y_coder_ is not None
+        given = self._read_for_draws(y)
+        assert self._given is not None
         for column, name in zip(self.coder_.columns, self.coder_.names, strict=True):
             if not self.coder_.is_number(column):
                 raise ValueError(
@@ -384,29 +322,37 @@ class FlowDensity(FlowEstimator):
                 )
         n_dims = len(self.coder_.kinds)
         # The last coordinates are where in their intervals the discrete columns of y are.
-        spread = qmc.Sobol(n_dims + self.y_coder_.n_discrete, rng=0).random(_N_DRAWS)
+        spread = qmc.Sobol(n_dims + self._n_discrete_given(), rng=0).random(_N_DRAWS)
         z, points = ndtri(spread[:, :n_dims]), spread[:, n_dims:]
         found = []
         for row in range(given.n_rows):
             one = _repeated(given, _N_DRAWS, slice(row, row + 1))
-            rows = self._pushed(z, one, points, np.random.default_rng(row))
+            rows = self._given.push(z, one, points, np.random.default_rng(row))
             values = np.asarray(self.coder_.decode(rows), float)
             found.append(statistic(values[None]))
         axis = found[0].ndim - 2
         return np.concatenate(found, axis=axis)
 
-    def _given(self, y: Any, n_rows: int | None = None) -> Table:
+    def _n_discrete_given(self) -> int:
+        return 0 if self.y_coder_ is None else self.y_coder_.n_discrete
+
+    def _read(self, y: Any, n_rows: int | None = None) -> Table:
         assert self.y_coder_ is not None
         table = read_condition(y, n_rows)
         check_within(self.y_coder_, table)
         return table
 
-    def _given_for_draws(self, y: Any) -> Table:
+    def _read_for_draws(self, y: Any) -> Table:
         if self.y_coder_ is None:
             raise ValueError("Expected a density fitted with y; got one fitted without.")
         if y is None:
             raise ValueError("Expected y, as the density was fitted given one; got none.")
-        return self._given(np.asarray([y]) if np.ndim(y) == 0 else y)
+        return self._read(np.asarray([y]) if np.ndim(y) == 0 else y)
+
+    @staticmethod
+    def _check_no_y(y: Any) -> None:
+        if y is not None:
+            raise ValueError("Expected no y, as the density was fitted without; got one.")
 
 
 def _repeated(table: Table, times: int, rows: slice = slice(None)) -> Table:

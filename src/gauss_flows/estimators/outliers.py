@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import OutlierMixin, clone
+from sklearn.base import OutlierMixin
 from sklearn.utils import _safe_indexing
 
 from gauss_flows.estimators.base import FlowEstimator
@@ -91,7 +91,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"Expected contamination in (0, 0.5]; got {self.contamination}.")
         super().fit(X)
-        self._fit_to_likely_rows(X)
+        self._fit_to_likely_rows(X if hasattr(X, "columns") else np.asarray(X))
         self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
         return self
 
@@ -144,4 +144,4 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         parameters = self.get_params(deep=False)
         del parameters["contamination"]
         parameters.update(family=self.family_, max_epochs=max_epochs)
-        return clone(FlowEstimator(**parameters))
+        return FlowEstimator(**parameters)
