@@ -63,6 +63,12 @@ def test_real_numbers_are_not_rounded_for_a_type():
     assert coder.decode(np.array([[1.5, 0.1]]))["count"][0] == 1.5
 
 
+def test_objects_that_are_numbers_are_numbers():
+    frame = pd.DataFrame({"x": pd.Series([1, None, 2.5, 4], dtype=object), "y": [0.0, 1, 3, 2]})
+    coder = TableCoder.fit(read_frame(frame, "X"))
+    assert [str(kind) for kind in coder.kinds] == ["real", "real"]
+
+
 def test_arrays_come_back_in_their_type():
     x = np.array([[1, 2], [3, 5], [4, 4]])
     coder = TableCoder.fit(read_array(x.astype(float), "X", x.dtype), "integer")

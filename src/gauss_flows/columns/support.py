@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.columns.kinds import Category, Integer, Interval, Kind, Real
-from gauss_flows.columns.tables import Table, missing_in
+from gauss_flows.columns.tables import Table, is_number, missing_in
 
 _WORDS = ("auto", "real", "positive", "integer", "category")
 _FORMS = f"one of {', '.join(map(repr, _WORDS))} or a pair (low, high)"
@@ -69,11 +69,7 @@ def _place(table: Table, key: Any) -> int:
 
 def _is_pair(word: Any) -> bool:
     # A tuple, since a list of two may be the kinds of two columns.
-    return isinstance(word, tuple) and len(word) == 2 and all(_is_number(w) for w in word)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(word, tuple) and len(word) == 2 and all(is_number(w) for w in word)
 
 
 def _own(table: Table, place: int) -> str:
@@ -94,7 +90,7 @@ def _kind(column: NDArray[Any], word: Any, where: str, name: str) -> Kind:
     if isinstance(word, str) and word == "category":
         return Category.from_values(observed)
     if column.dtype == object:
-        if not all(_is_number(value) for value in observed):
+        if not all(is_number(value) for value in observed):
             raise ValueError(
                 f"Expected the support of {where} to be 'category', as it holds "
                 f"{observed[0]!r}; got {word!r}."

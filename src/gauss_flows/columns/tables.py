@@ -62,7 +62,7 @@ def read_frame(frame: Any, name: str) -> Table:
                     f"Expected numbers, truth values, categories or text in {name}; got "
                     f"{series.dtype} in {where}. Turn it into numbers, such as days since a date."
                 )
-            columns.append(_objects(series, name, where))
+            columns.append(_numbers_or_objects(_objects(series, name, where)))
         elif types.is_complex_dtype(series.dtype):
             raise ValueError(f"Complex data not supported: {where} of {name} is {series.dtype}.")
         else:
@@ -109,6 +109,21 @@ def _objects(series: Any, name: str, where: str) -> NDArray[Any]:
                 f"row {row}, {where}."
             ) from None
     return values
+
+
+def _numbers_or_objects(values: NDArray[Any]) -> NDArray[Any]:
+    """Turn objects that are all numbers, as a column with gaps may hold them, into numbers."""
+    there = [value for value in values if value is not None]
+    if not there or not all(is_number(value) for value in there):
+        return values
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def is_number(value: Any) -> bool:
+    """Say whether something is a real number; a truth value is none."""
+    return isinstance(value, int | float | np.number) and not isinstance(
+        value, bool | np.complexfloating
+    )
 
 
 def _without_nan(column: NDArray[Any]) -> NDArray[Any]:
