@@ -8,6 +8,7 @@ import pytest
 from affine.laws import BEST, BEST_DEGREES, mixture_rows, rows
 from gauss_flows.affine import affine_loss_split, closed_form_coupling, conditional_moments
 from gauss_flows.datasets import WU, TwoGaussians, W
+from gauss_flows.numerics.estimate import Estimate
 
 
 def layer_of(x, **options):
@@ -113,20 +114,34 @@ def test_the_mixture_s_are_not():
 
 
 def test_what_it_leaves_of_w_and_wu():
-    split = affine_loss_split(rows(W(), 4000), 1, n_layers=2)
+    split = affine_loss_split(rows(W(), 4000), 1, max_components=4, n_folds=2)
     assert abs(split.passive.value - 0.1993) < 4 * split.passive.standard_error
     assert abs(split.conditional.value[0]) < 0.05
     assert split.total_correlation.value == 0
-    uniform = affine_loss_split(rows(WU(), 4000), 1, n_layers=2)
+    uniform = affine_loss_split(rows(WU(), 4000), 1, max_components=4, n_folds=2)
     assert 0.11 < uniform.conditional.value[0] < 0.19
     parts = uniform.passive.value + uniform.conditional.value.sum()
     assert abs(uniform.total.value - parts) < 1e-9
 
 
+def test_it_leaves_nothing_of_normal_data():
+    """No part of white data is clear of zero, above or below: the fits' optimism is removed."""
+    ratios = []
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=(500, 4))
+        split = affine_loss_split(x, 2, max_components=4, n_folds=2)
+        for part in (split.passive, *map(Estimate, *split.conditional), split.total):
+            assert abs(part.value) < 0.03
+            ratios.append(part.value / part.standard_error)
+        assert abs(split.total_correlation.value) < 0.01
+    assert np.abs(ratios).max() < 3
+    assert abs(np.mean(ratios)) < 1
+
+
 def test_what_it_leaves_of_correlated_active_coordinates():
     rng = np.random.default_rng(0)
     root = np.linalg.cholesky(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.6], [0.0, 0.6, 1.0]]))
-    split = affine_loss_split(rng.normal(size=(4000, 3)) @ root.T, 2, n_layers=2)
+    split = affine_loss_split(rng.normal(size=(4000, 3)) @ root.T, 2, max_components=4, n_folds=2)
     assert abs(split.total_correlation.value - 0.2231435513) < 0.05
     assert np.abs(split.conditional.value).max() < 0.03
     assert abs(split.passive.value) < 0.03
@@ -134,7 +149,11 @@ def test_what_it_leaves_of_correlated_active_coordinates():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"n_folds": 1}, "folds"), ({"n_layers": 0}, "n_layers"), ({"n_active": 2}, "n_active")],
+    [
+        ({"n_folds": 1}, "folds"),
+        ({"max_components": 0}, "max_components"),
+        ({"n_active": 2}, "n_active"),
+    ],
 )
 def test_a_split_refuses_bad_options(options, message):
     with pytest.raises(ValueError, match=message):

@@ -134,7 +134,8 @@ def fit_affine_flow(
         n_active: Active coordinates of each layer; by default ⌈d/2⌉.
         rotations: ``"oas"``, the optimal affine subspace of each layer's data (see
             `optimal_affine_subspace`), or ``"random"``; by default the former, but for training
-            end to end, before which only random ones exist.
+            end to end, before which only random ones exist: of eight drawn for each layer the one
+            that exchanges active and passive coordinates most.
         training: How layers come by their moments.
         step: Share of the way that each closed-form layer goes, in (0, 1]: less than 1 takes more
             layers and overfits later. Networks go all the way.
@@ -143,9 +144,12 @@ def fit_affine_flow(
         n_candidates: Candidate rotations of each layer.
         nn_width: Width of the networks' hidden layers, where networks are trained.
         nn_depth: Number of those.
-        learning_rate: Peak of the training's schedule, see `fit_gaussianization_flow`.
+        learning_rate: Peak of the training's schedule, see `fit_gaussianization_flow`; by default
+            1e-2 for a layer alone and 5e-3 for several together.
         batch_size: Largest number of rows in a batch.
-        max_epochs: Most epochs of each training.
+        max_epochs: Most epochs of each training; by default 100 for a layer alone, or as many as
+            make 2000 steps, and for several together what comes to 15 000 steps (end to end) or
+            2500 whenever a layer is added (progressive), but no more than 300 epochs.
         val_prop: Share of the rows held out, which decide when to stop; 0 for none.
         patience: Layers without a gain after which to stop.
         standardize: Whether the flow begins by giving every column mean 0 and variance 1.
@@ -185,7 +189,8 @@ def fit_affine_flow(
         raise ValueError("Expected at least two columns for a coupling flow; got one.")
     active = n_dims - n_dims // 2 if n_active is None else n_active
     check_n_active(active, n_dims)
-    for name, value in (("n_layers", n_layers), ("n_candidates", n_candidates)):
+    counts = {"n_layers": n_layers, "n_candidates": n_candidates, "batch_size": batch_size}
+    for name, value in counts.items():
         check_count(name, value)
     check_count("patience", patience)
     if training not in get_args(Training):

@@ -42,6 +42,10 @@ def conditional_moments(
     | ``"fourier"`` | any number | ridge regression on random Fourier features |
     | ``"boosting"`` | any number | gradient-boosted trees, cross-fitted; NumPy only |
 
+    Trees are for laws with jumps and for many rows: on smooth ones they miss more of the mean than
+    Fourier features do, and the gain they promise, which is cross-fitted, falls short by that (0.12
+    of 0.54 nats with five passive coordinates and 2048 rows).
+
     Beyond the extreme quantiles of p all are constant, and the variance is the predictive one,
     never below 1/n of the column's own: a fresh row may be unlike all that were seen. Without
     these a flow of such layers has no bound on fresh rows.

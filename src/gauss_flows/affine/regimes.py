@@ -1,5 +1,6 @@
 """How the layers of an affine flow come by their rotations and their moments."""
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -22,6 +23,15 @@ from gauss_flows.training import fit_gaussianization_flow
 
 Rotations = Literal["oas", "random"]
 Training = Literal["closed_form", "layerwise", "progressive", "end_to_end"]
+
+# Layers that are trained together want a lower rate than one alone, and as many steps whatever the
+# number of rows: progressive training comes back to all but the last layer. Few rows are seen no
+# more often than the epochs say, which is when networks have learnt them by heart.
+_RATE_TOGETHER = 5e-3
+_STEPS_TOGETHER: dict[Training, int] = {"progressive": 2500, "end_to_end": 15_000}
+_MOST_EPOCHS, _LEAST_STEPS = 300, 2000
+# Random rotations of which a layer of these takes one.
+_DRAWS = 8
 
 # In more than two dimensions a layer's search climbs from one candidate, and not to the very top:
 # the next layer looks again.
@@ -107,7 +117,7 @@ def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
     rotations_key, networks_key, training_key = jr.split(key, 3)
     n_dims = fitted.rows.shape[1]
     blocks = [
-        block_of(FixedRotation.random(rotation_key, n_dims), _network(network_key, n_dims, plan))
+        block_of(_mixing(rotation_key, n_dims, plan), _network(network_key, n_dims, plan))
         for rotation_key, network_key in zip(
             jr.split(rotations_key, plan.n_layers),
             jr.split(networks_key, plan.n_layers),
@@ -117,6 +127,17 @@ def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
     blocks = _trained(training_key, blocks, fitted.rows, plan, show_progress=plan.show_progress)
     rises = [] if held is None else [held.through_all(blocks).gain_over(held)]
     return Growth(blocks, [], rises, stopped=False)
+
+
+def _mixing(key: PRNGKeyArray, n_dims: int, plan: Plan) -> FixedRotation:
+    """Of some random rotations the one that passes most of what was active on to the networks.
+
+    One that leaves the passive subspace in its place makes two layers one.
+    """
+    n_passive = n_dims - plan.n_active
+    drawn = [FixedRotation.random(part, n_dims) for part in jr.split(key, _DRAWS)]
+    shares = [float(jnp.sum(turn.matrix.tree[:n_passive, n_passive:] ** 2)) for turn in drawn]
+    return drawn[int(np.argmax(shares))]
 
 
 def _rotation(key, rows: np.ndarray, folds: np.ndarray, plan: Plan) -> Choice:
@@ -171,8 +192,16 @@ def _network(key: PRNGKeyArray, n_dims: int, plan: Plan) -> AffineCoupling:
 def _trained(key, blocks, rows, plan: Plan, *, show_progress: bool = False) -> list[Block]:
     """The same blocks after training them together."""
     flow: Transformed = flow_from_blocks(blocks)
+    options = dict(plan.training_options)
+    if plan.training in _STEPS_TOGETHER:
+        if options["learning_rate"] is None:
+            options["learning_rate"] = _RATE_TOGETHER
+        if options["max_epochs"] is None:
+            n_batches = math.ceil(len(rows) / options["batch_size"])
+            steps = min(_STEPS_TOGETHER[plan.training], _MOST_EPOCHS * n_batches)
+            options["max_epochs"] = math.ceil(max(steps, _LEAST_STEPS) / n_batches)
     trained, _ = fit_gaussianization_flow(
-        key, flow, jnp.asarray(rows), show_progress=show_progress, **plan.training_options
+        key, flow, jnp.asarray(rows), show_progress=show_progress, **options
     )
     # flow_from_blocks made it an inverted BlockChain, which the type of a flow does not say.
     chain = trained.bijection.bijection  # pyright: ignore[reportAttributeAccessIssue]
