@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gauss_flows.estimators import FlowDensity, FlowOutlierDetector, Gaussianizer
-from gauss_flows.selection import fitting
+from gauss_flows.selection import contest
 
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 1.0]])
 UNITS = np.array([1e3, 1e-3])
@@ -146,8 +146,8 @@ def test_an_interrupted_training_keeps_the_best_so_far(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "_train", interrupted)
-    x = rows(100)
+    monkeypatch.setattr(contest, "train", interrupted)
+    x = rows()
     found = Gaussianizer().fit(x)
     assert found.family_ in ("mixture", "rbig")
     assert np.isfinite(found.score(x))

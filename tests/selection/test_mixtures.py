@@ -65,7 +65,7 @@ def test_folds_are_scored_by_what_was_fitted_without_them(marginals_first):
     recipe = MixtureRecipe(3, 1.0, 0.0)
     fold = FOLDS[0]
     alone = MixtureTrial(marginals_first, recipe, np.zeros(1))
-    expected = log_density(build_mixture_flow(alone.fit(x[~fold], 0)), x[fold])
+    expected = log_density(build_mixture_flow(alone.fit_once(x[~fold], 0)), x[fold])
     found = _Search(x, FOLDS, 0).tried(marginals_first, *recipe).log_density[: fold.sum()]
     # The search stops its climbs earlier, and the flow holds its numbers in single precision.
     np.testing.assert_allclose(found, expected, atol=0.2)
@@ -84,6 +84,21 @@ def test_the_flow_is_the_mixture(x64, marginals_first):
     z = np.asarray(jax.vmap(flow.bijection.inverse)(jnp.asarray(x)))
     assert np.abs(z.mean(0)).max() < 0.2
     assert log_normal(z).mean() == pytest.approx(-np.log(2 * np.pi) - 1, abs=0.2)
+
+
+def test_the_fit_is_the_mean_of_several():
+    x = clusters(300)
+    trial = MixtureTrial(False, MixtureRecipe(5, 1.0, 0.0), np.zeros(1))
+    parts = [np.exp(trial.fit_once(x, seed).log_density(x)) for seed in range(3)]
+    assert not np.allclose(parts[0], parts[1])
+    np.testing.assert_allclose(np.exp(trial.fit(x, 0).log_density(x)), np.mean(parts, axis=0))
+
+
+def test_every_trial_is_handed_out_as_soon_as_it_is_scored():
+    found = []
+    best = try_mixtures(clusters(300), FOLDS, found=found)
+    assert any(trial is best for trial in found)
+    assert max(trial.log_density.mean() for trial in found) == best.log_density.mean()
 
 
 def test_the_default_takes_the_mixture_where_it_is_best():

@@ -22,7 +22,11 @@ from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
 from gauss_flows.bijections.mixture_coupling import MixtureGaussianCDFCoupling
 from gauss_flows.bijections.mixture_rosenblatt import MixtureRosenblatt
 from gauss_flows.flows.assemble import flow_from_blocks, standard_normal
-from gauss_flows.flows.coupling import affine_coupling_flow, coupling_gaussianization_flow
+from gauss_flows.flows.coupling import (
+    affine_coupling_flow,
+    coupling_gaussianization_flow,
+    mixture_coupling_flow,
+)
 from gauss_flows.rbig.blocks import Block, Marginals, pad
 from gauss_flows.rbig.constant import with_constant_parameters
 from gauss_flows.selection.mixtures import FittedMixture
@@ -163,6 +167,27 @@ def build_mixture_flow(fitted: FittedMixture) -> Transformed:
         layers.append(_marginal_layer(fitted.block.marginals))
     layers.append(MixtureRosenblatt.from_mixture(*fitted.mixture))
     return flow_from_blocks([tuple(layers)])
+
+
+def build_coupled_mixture_flow(
+    key: PRNGKeyArray, fitted: FittedMixture, *, n_layers: int
+) -> Transformed:
+    """Build the flow of a joint mixture with mixture couplings after it, close to the identity.
+
+    Args:
+        key: Random key of rotations and conditioners.
+        fitted: The mixture, and the marginals before it.
+        n_layers: Number of blocks of a rotation and two couplings.
+
+    Returns:
+        The flow, in standardised units; all of it can be trained.
+    """
+    n_dims = fitted.mixture.means.shape[1]
+    chains = [
+        build_mixture_flow(fitted),
+        mixture_coupling_flow(key, n_dims=n_dims, n_layers=n_layers),
+    ]
+    return Transformed(standard_normal(n_dims), Invert(Chain([layers_of(one) for one in chains])))
 
 
 def layers_of(flow: Any) -> AbstractBijection:

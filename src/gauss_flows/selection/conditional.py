@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import equinox as eqx
@@ -27,19 +26,17 @@ from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Marginals
 from gauss_flows.selection.assemble import layers_of
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.fitting import Candidate, Fitted, Settings, held_back_folds
+from gauss_flows.selection.fitting import held_back_folds
 from gauss_flows.selection.mixtures import FittedMixture, try_gaussians, try_mixtures
 from gauss_flows.selection.recipes import gains
+from gauss_flows.selection.settings import Candidate, Fitted, Settings
+from gauss_flows.selection.trained import climb
 from gauss_flows.selection.words import shown
-from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow
 
 Array = NDArray[np.float64]
 
 # A network is trained beside the mixture from so many rows on.
 _ROWS_FOR_NETWORKS = 1_000
-_MAX_STEPS = 3_000
-_LEARNING_RATE = 2e-3
-_VAL_PROP = 0.15
 _MAKERS = {
     "mixture-coupling": mixture_coupling_flow,
     "spline-coupling": coupling_gaussianization_flow,
@@ -175,30 +172,8 @@ def _layer(marginals: Marginals) -> MixtureGaussianCDF:
 
 
 def _train(family: str, x: Array, y: Array, settings: Settings):
-    key = jr.key(settings.seed + 1)
     sizes = {"n_dims": x.shape[1], "n_layers": settings.n_layers or 4, "cond_dim": y.shape[1]}
     if family == "mixture-coupling" and settings.n_components is not None:
         sizes["n_components"] = settings.n_components
     start = _MAKERS[family](jr.key(settings.seed), **sizes)
-    batch_size = settings.batch_size or 512
-    max_epochs = settings.max_epochs
-    if max_epochs is None:
-        max_epochs = int(np.ceil(_MAX_STEPS / np.ceil(len(x) / batch_size)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TrainingStoppedWarning)
-        flow, history = fit_gaussianization_flow(
-            key,
-            start,
-            x,
-            condition=y,
-            learning_rate=settings.learning_rate or _LEARNING_RATE,
-            batch_size=batch_size,
-            max_epochs=max_epochs,
-            patience=max(5, max_epochs / 8),
-            val_prop=_VAL_PROP,
-            show_progress=settings.show_progress,
-        )
-    interrupted = str(history.get("stopped", "")).startswith("interrupted")
-    if interrupted and not settings.keep_interrupted:
-        raise KeyboardInterrupt
-    return flow, history
+    return climb(start, x, settings, condition=y)

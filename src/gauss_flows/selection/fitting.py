@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
-import jax.random as jr
 import numpy as np
-from flowjax.distributions import Transformed
 from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.blocks import Block, Recipe, grow
-from gauss_flows.selection.assemble import build_flow, build_mixture_flow
-from gauss_flows.selection.evaluate import log_density
+from gauss_flows.rbig.blocks import Recipe, grow
+from gauss_flows.selection.contest import (
+    Contender,
+    challenge,
+    challengers,
+    closed_form_contender,
+    fit_closed_form,
+    fit_to_all,
+)
 from gauss_flows.selection.mixtures import (
-    FittedMixture,
+    MixtureRecipe,
     MixtureTrial,
     try_gaussians,
     try_mixtures,
 )
 from gauss_flows.selection.recipes import Trial, gains, try_recipes
-from gauss_flows.selection.words import counted, shown
-from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
+from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
+from gauss_flows.selection.trained import start_of, to_be_trained, train
+from gauss_flows.selection.words import counted
+
+__all__ = ["Candidate", "Fitted", "Settings", "fit_flow", "held_back_folds"]
 
 Array = NDArray[np.float64]
 
@@ -32,70 +36,21 @@ _MOST_BLOCKS = 10
 # Below this, every row is held back once, in one of the folds; above it one fold says enough.
 _FEW_ROWS = 5_000
 _FOLDS = 5
-# The networks of a coupling flow have nothing to learn from fewer rows but those rows.
-_ROWS_FOR_NETWORKS = 1_000
-_MOST_NETWORK_BLOCKS = 4
-_MAX_STEPS = 3_000
-_LEARNING_RATE = 2e-3
-_LEAST_PATIENCE = 5
-_VAL_PROP = 0.15
-
-
-class Settings(NamedTuple):
-    """What the user asked for; None where the choice is left to the fit.
-
-    With `keep_interrupted` a `KeyboardInterrupt` during training ends the fit with the best flow
-    so far; otherwise, and before there is a flow, it is raised.
-    """
-
-    family: str = "auto"
-    n_layers: int | None = None
-    n_components: int | None = None
-    max_epochs: int | None = None
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    seed: int = 0
-    show_progress: bool = False
-    keep_interrupted: bool = False
-
-
-class Candidate(NamedTuple):
-    """Something that was tried, and its mean log density on rows held back from it."""
-
-    name: str
-    log_density: Estimate
-
-
-class Fitted(NamedTuple):
-    """A fit in standardised units.
-
-    Attributes:
-        flow: The flow.
-        family: Its family.
-        recipe: How its start was fitted.
-        n_blocks: The number of blocks of the start.
-        candidates: What was tried, in order.
-        history: Losses of the training that the flow came from, in nats; empty without any.
-        mixture: The joint mixture that the flow is, or that missing values were drawn from.
-    """
-
-    flow: Transformed
-    family: str
-    recipe: Recipe | MixtureTrial
-    n_blocks: int
-    candidates: list[Candidate]
-    history: dict[str, Any]
-    mixture: FittedMixture | None = None
+# The share of its correlations that the Gaussian of an interrupted fit does without.
+_SAFE_SHARE = 0.05
 
 
 def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitted:
     """Fit a flow.
 
-    The start is closed-form: its first block, its components and its number of blocks are those
-    with the highest log density on rows held back. With a family named, that family is trained
-    from there, for as long as rows held back from the training gain. `auto` trains one family
-    after the other on four fifths of the rows, takes the next only where the last fifth gains more
-    than the gain's standard error, and fits the winner to all rows.
+    The start is closed-form: one Gaussian, a joint mixture or blocks, whichever has the highest log
+    density on rows held back. With a family named, that family is trained from blocks, and the
+    epoch is taken that rows held back from the training prefer. `auto` goes on, where there are
+    rows enough, to train a diagonal flow, and couplings after a quarter of the mixture's components
+    or from the blocks, on four fifths of the rows. Each is taken only where the last fifth gains
+    more than the gain's standard error. The winner is fitted to all rows, a trained one with the
+    last fifth as the rows that choose its epoch; where they are then less likely than before, or
+    the rows are very many, the flow of four fifths stays.
 
     Args:
         x: Standardised rows, shape (n, d); NaN for missing values where the family is `gaussian` or
@@ -105,56 +60,128 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
 
     Returns:
         The fit.
+
+    Raises:
+        KeyboardInterrupt: Where the user interrupts and `settings.keep_interrupted` is not set.
     """
-    n_dims = x.shape[1]
-    folds = held_back_folds(len(x), settings.seed)
-    mixture, candidates = _choose_mixture(x, folds, settings, tell)
+    so_far = _SoFar()
+    try:
+        return _fit(x, settings, tell, so_far)
+    except KeyboardInterrupt:
+        if not settings.keep_interrupted:
+            raise
+        tell("interrupted: keeping the best flow so far")
+        return so_far.fit(x, settings)
+
+
+class _SoFar:
+    """What an interrupted fit has come to."""
+
+    def __init__(self):
+        self.candidates: list[Candidate] = []
+        self.closed: list[Trial | MixtureTrial] = []
+        self.best: Contender | None = None
+
+    def fit(self, x: Array, settings: Settings) -> Fitted:
+        if self.best is not None and self.best.history is not None:
+            history = {**self.best.history, "stopped": "interrupted before the fit to all rows."}
+            return self.best._replace(history=history).as_fitted(self.candidates)
+        gaussian = MixtureTrial(False, MixtureRecipe(1, 1.0, _SAFE_SHARE), np.array([np.nan]))
+        trials = [one for one in self.closed if np.isfinite(one.log_density.mean())]
+        best = max(trials, key=lambda one: one.log_density.mean(), default=gaussian)
+        if self.best is not None and not isinstance(self.best.start, AfterMixture):
+            best = self.best.start
+        return fit_closed_form(best, x, settings, self.candidates)
+
+    def gaussian(self, n_rows: int) -> Trial | MixtureTrial | None:
+        """The best single Gaussian that was scored on so many rows."""
+        singles = [
+            trial
+            for trial in self.closed
+            if trial.recipe.n_components == 1
+            and not (trial.recipe if isinstance(trial, Trial) else trial).marginals_first
+            and len(trial.log_density) == n_rows
+            and not (isinstance(trial, Trial) and trial.n_blocks > 1)
+        ]
+        return max(singles, key=lambda one: one.log_density.mean(), default=None)
+
+
+def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoFar) -> Fitted:
+    folds, candidates = held_back_folds(len(x), settings.seed), so_far.candidates
+    mixture = _choose_mixture(x, folds, settings, tell, so_far)
     if settings.family in ("gaussian", "mixture") and mixture is not None:
-        return _fit_mixture(x, mixture, candidates, settings)
-    trial, found = _choose_start(x, folds, settings, tell)
-    candidates += found
+        return fit_closed_form(mixture, x, settings, candidates)
+    blocks = _choose_blocks(x, folds, settings, tell, so_far)
     if settings.family == "auto":
-        family, found = _choose_family(x, folds[0], trial, mixture, settings, tell)
-        candidates += found
-        if family == "mixture" and mixture is not None:
-            return _fit_mixture(x, mixture, candidates, settings)
+        return _choose_among_all(x, folds[0], mixture, blocks, settings, tell, so_far)
+    if settings.family == "rbig" or settings.max_epochs == 0:
+        flow, history = start_of(settings.family, grow(x, *blocks[:2]), settings), {}
     else:
-        family = settings.family
-    if family == "rbig" or settings.max_epochs == 0:
-        flow, history = _start(family, grow(x, trial.recipe, trial.n_blocks), settings), {}
-    else:
-        tell(f"training the {family} flow")
-        trial = _to_be_trained(trial, family, n_dims, settings)
-        flow, history = _train(family, trial, x, settings)
-    return Fitted(flow, family, trial.recipe, trial.n_blocks, candidates, history)
+        tell(f"training the {settings.family} flow")
+        blocks = to_be_trained(blocks, settings.family, x.shape[1], settings)
+        flow, history = train(settings.family, blocks, x, settings)
+    return Fitted(flow, settings.family, blocks.recipe, blocks.n_blocks, candidates, history)
+
+
+def _choose_among_all(
+    x: Array,
+    held: NDArray[np.bool_],
+    mixture: MixtureTrial | None,
+    blocks: Trial,
+    settings: Settings,
+    tell: Callable[[str], None],
+    so_far: _SoFar,
+) -> Fitted:
+    # Every row of a small table has been held back from both: that says more than one fifth.
+    closed: Trial | MixtureTrial = blocks
+    if mixture is not None and mixture.log_density.mean() >= blocks.log_density.mean():
+        closed = mixture
+    gaussian = so_far.gaussian(len(closed.log_density))
+    # The best of many tries owes some of its lead to chance.
+    if gaussian is not None and not gains(closed.log_density, gaussian.log_density):
+        closed = gaussian
+    best, candidates = None, so_far.candidates
+    for family, start in challengers(x, closed, blocks, settings):
+        if best is None:
+            best = so_far.best = closed_form_contender(x, held, closed, settings)
+            mean = Estimate.of_mean(best.score)
+            candidates.append(Candidate("on one fifth: the closed form", mean))
+        best, candidate = challenge(best, family, start, x, held, settings, tell)
+        so_far.best = best
+        candidates.append(candidate)
+    if best is None:
+        return fit_closed_form(closed, x, settings, candidates)
+    return fit_to_all(best, x, held, settings, candidates, tell)
 
 
 def _choose_mixture(
-    x: Array, folds: Sequence[NDArray[np.bool_]], settings: Settings, tell: Callable[[str], None]
-) -> tuple[MixtureTrial | None, list[Candidate]]:
+    x: Array,
+    folds: Sequence[NDArray[np.bool_]],
+    settings: Settings,
+    tell: Callable[[str], None],
+    so_far: _SoFar,
+) -> MixtureTrial | None:
     if settings.family == "gaussian":
-        trial = try_gaussians(x, folds)
-        return trial, [Candidate(str(trial), Estimate.of_mean(trial.log_density))]
+        trial, name = try_gaussians(x, folds), ""
     # Layers cannot be counted in a mixture: who asks for some wants blocks.
-    wanted = settings.family == "mixture" or (
-        settings.family == "auto" and settings.n_layers is None
-    )
-    if not wanted or x.shape[1] == 1:
-        return None, []
-    trial = try_mixtures(
-        x, folds, seed=settings.seed, n_components=settings.n_components, tell=tell
-    )
-    name = f"closed form, {trial}"
-    return trial, [Candidate(name, Estimate.of_mean(trial.log_density))]
-
-
-def _fit_mixture(
-    x: Array, trial: MixtureTrial, candidates: list[Candidate], settings: Settings
-) -> Fitted:
-    mixture = trial.fit(x, settings.seed)
-    flow = build_mixture_flow(mixture)
-    family = "gaussian" if settings.family == "gaussian" else "mixture"
-    return Fitted(flow, family, trial, int(trial.marginals_first), candidates, {}, mixture)
+    elif x.shape[1] > 1 and (
+        settings.family == "mixture" or (settings.family == "auto" and settings.n_layers is None)
+    ):
+        trial, name = (
+            try_mixtures(
+                x,
+                folds,
+                seed=settings.seed,
+                n_components=settings.n_components,
+                tell=tell,
+                found=so_far.closed,
+            ),
+            "closed form, ",
+        )
+    else:
+        return None
+    so_far.candidates.append(Candidate(f"{name}{trial}", Estimate.of_mean(trial.log_density)))
+    return trial
 
 
 def held_back_folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
@@ -165,9 +192,13 @@ def held_back_folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
     return [fold == i for i in range(_FOLDS if n_rows < _FEW_ROWS else 1)]
 
 
-def _choose_start(
-    x: Array, folds: Sequence[NDArray[np.bool_]], settings: Settings, tell: Callable[[str], None]
-) -> tuple[Trial, list[Candidate]]:
+def _choose_blocks(
+    x: Array,
+    folds: Sequence[NDArray[np.bool_]],
+    settings: Settings,
+    tell: Callable[[str], None],
+    so_far: _SoFar,
+) -> Trial:
     n_dims, k = x.shape[1], settings.n_components
     orders = (False, True) if n_dims > 1 else (True,)
     recipes = [Recipe(marginals_first, k) for marginals_first in orders]
@@ -183,102 +214,13 @@ def _choose_start(
         asked or (_MOST_BLOCKS if n_dims > 1 else 1),
         exactly=asked is not None,
         tell=tell,
+        found=so_far.closed,
     )
-    best = max(trials, key=lambda trial: trial.log_density.mean())
-    candidates = [
+    so_far.candidates += [
         Candidate(
             f"closed form, {counted(t.n_blocks, 'block')}, {t.recipe}",
             Estimate.of_mean(t.log_density),
         )
         for t in trials
     ]
-    return best, candidates
-
-
-def _to_be_trained(trial: Trial, family: str, n_dims: int, settings: Settings) -> Trial:
-    """Leave out the last blocks of a start that training makes up for.
-
-    On wide tables a few trained blocks do what RBIG needs many for, and the cost grows with both;
-    networks fit the noise when they are many.
-    """
-    if settings.n_layers is not None:
-        return trial
-    most = int(np.clip(math.ceil(120 / n_dims), 3, _MOST_BLOCKS))
-    if family == "mixture-coupling":
-        most = min(most, _MOST_NETWORK_BLOCKS)
-    return trial._replace(n_blocks=min(trial.n_blocks, most))
-
-
-def _choose_family(
-    x: Array,
-    held: NDArray[np.bool_],
-    trial: Trial,
-    mixture: MixtureTrial | None,
-    settings: Settings,
-    tell: Callable[[str], None],
-) -> tuple[str, list[Candidate]]:
-    # Every row of a small table has been held back from both: that says more than one fifth.
-    if mixture is not None and mixture.log_density.mean() >= trial.log_density.mean():
-        flow = build_mixture_flow(mixture.fit(x[~held], settings.seed))
-        best = "mixture"
-    else:
-        flow = _start("rbig", grow(x[~held], trial.recipe, trial.n_blocks), settings)
-        best = "rbig"
-    best_score = log_density(flow, x[held])
-    if settings.max_epochs == 0:
-        return best, []
-    candidates = [Candidate("on one fifth: the closed form", Estimate.of_mean(best_score))]
-    families = ["diagonal"]
-    if x.shape[1] > 1 and len(x) >= _ROWS_FOR_NETWORKS:
-        families.append("mixture-coupling")
-    for family in families:
-        tell(f"training a {family} flow on four fifths of the rows")
-        start = _to_be_trained(trial, family, x.shape[1], settings)
-        try:
-            flow, _ = _train(family, start, x[~held], settings._replace(keep_interrupted=False))
-        except KeyboardInterrupt:
-            if not settings.keep_interrupted:
-                raise
-            tell("interrupted: going on with what was best")
-            break
-        score = log_density(flow, x[held])
-        tell(f"{family}: gains {shown(Estimate.of_mean(score - best_score))} nats")
-        candidates.append(Candidate(f"on one fifth: {family}, trained", Estimate.of_mean(score)))
-        if gains(score, best_score):
-            best, best_score = family, score
-    return best, candidates
-
-
-def _start(family: str, blocks: list[Block], settings: Settings) -> Transformed:
-    return build_flow(jr.key(settings.seed), family, blocks, n_layers=settings.n_layers)
-
-
-def _train(
-    family: str, trial: Trial, x: Array, settings: Settings
-) -> tuple[Transformed, dict[str, Any]]:
-    key = jr.key(settings.seed + 1)
-    # A start fitted to the rows that end the training would be too good there to be improved on.
-    fitted, held_out = split_rows(key, len(x), _VAL_PROP)
-    start = _start(family, grow(x[np.sort(fitted)], trial.recipe, trial.n_blocks), settings)
-    batch_size = settings.batch_size or 512
-    max_epochs = settings.max_epochs or math.ceil(_MAX_STEPS / math.ceil(len(x) / batch_size))
-    with warnings.catch_warnings():
-        # The history says so too, and there it is printed in the report's place.
-        warnings.simplefilter("ignore", TrainingStoppedWarning)
-        flow, history = fit_gaussianization_flow(
-            key,
-            start,
-            x,
-            learning_rate=settings.learning_rate or _LEARNING_RATE,
-            batch_size=batch_size,
-            max_epochs=max_epochs,
-            patience=max(_LEAST_PATIENCE, max_epochs / 8),
-            val_prop=_VAL_PROP if len(held_out) else 0.0,
-            show_progress=settings.show_progress,
-        )
-    # The trainer hands an interactive user the flow as far as it came. Whoever interrupts a
-    # command wants it to end, and a flow that was hardly trained must not replace a good file.
-    interrupted = str(history.get("stopped", "")).startswith("interrupted")
-    if interrupted and not settings.keep_interrupted:
-        raise KeyboardInterrupt
-    return flow, history
+    return max(trials, key=lambda trial: trial.log_density.mean())

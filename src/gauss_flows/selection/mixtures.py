@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,14 @@ _DIAGONAL_SHARES = (0.0, 0.05, 0.2, 0.5)
 # More rows than these tell the number of components no better.
 _MOST_ROWS = 20_000
 _SEARCH_TOLERANCE = 1e-3
+# In so small a table every strength goes with every share, and every number with both orders.
+_FEW_VALUES = 20_000
+# Products that all steps of a fit may take in the search, and those of the last fit.
+_SEARCH_WORK, _WORK = 2e9, 1e11
+_MOST_STEPS = 200
+_FEWEST_STEPS = 10
+# Fits from other starts, of which the last one is the mean.
+_N_STARTS = 3
 # So few have no correlations to lose.
 _FEW_COLUMNS = 3
 
@@ -58,8 +66,14 @@ class MixtureRecipe(NamedTuple):
             return "one Gaussian"
         return f"a mixture of {self.n_components} Gaussians"
 
-    def fit(self, x: Array, seed: int, tolerance: float = 1e-4) -> JointMixture:
-        """Fit it to rows of shape (n, d)."""
+    def work(self, x: Array) -> float:
+        """The products that one step of a fit to rows of shape (n, d) takes."""
+        return float(self.n_components * len(x) * x.shape[1] ** 2)
+
+    def fit(
+        self, x: Array, seed: int, tolerance: float = 1e-4, most_work: float = _WORK
+    ) -> JointMixture:
+        """Fit it to rows of shape (n, d), in the steps that so many products allow."""
         mean, pooled = pooled_moments(x)
         pooled = pooled - self.diagonal_share * (pooled - np.diag(np.diag(pooled)))
         mixture = fit_joint_mixture(
@@ -69,6 +83,7 @@ class MixtureRecipe(NamedTuple):
             strength=self.strength,
             seed=seed,
             tolerance=tolerance,
+            max_iterations=int(np.clip(most_work / self.work(x), _FEWEST_STEPS, _MOST_STEPS)),
         )
         return with_far_rows(mixture, mean, pooled, len(x))
 
@@ -123,11 +138,30 @@ class MixtureTrial(NamedTuple):
         return f"{'marginals, then ' if self.marginals_first else ''}{self.recipe}"
 
     def fit(self, x: Array, seed: int) -> FittedMixture:
-        """Fit it to rows of shape (n, d)."""
+        """Fit it to rows of shape (n, d), and take the mean of the fits from several starts.
+
+        That is a mixture again, and as likely as its parts are in the mean at least: what a start
+        has made too much of is thinned by the others.
+        """
+        block, rows = self._before(x)
+        starts = 1 + (_N_STARTS - 1) * (
+            self.recipe.n_components > 1 and self.recipe.work(x) < _WORK / _MOST_STEPS
+        )
+        fits = [self.recipe.fit(rows, seed + start) for start in range(starts)]
+        log_weights = np.concatenate([fit.log_weights for fit in fits]) - np.log(starts)
+        others = (np.concatenate(parts) for parts in list(zip(*fits, strict=True))[1:])
+        return FittedMixture(block, JointMixture(log_weights, *others))
+
+    def fit_once(self, x: Array, seed: int) -> FittedMixture:
+        """Fit it to rows of shape (n, d) from one start, with no more components than named."""
+        block, rows = self._before(x)
+        return FittedMixture(block, self.recipe.fit(rows, seed))
+
+    def _before(self, x: Array) -> tuple[Block | None, Array]:
         if not self.marginals_first:
-            return FittedMixture(None, self.recipe.fit(x, seed))
+            return None, x
         block = next_block(x, 0, _MARGINALS)
-        return FittedMixture(block, self.recipe.fit(push(block, x)[0], seed))
+        return block, push(block, x)[0]
 
 
 def try_mixtures(
@@ -138,6 +172,7 @@ def try_mixtures(
     n_components: int | None = None,
     n_given: int = 0,
     tell: Callable[[str], None] = lambda _: None,
+    found: list[Any] | None = None,
 ) -> MixtureTrial:
     """Find the joint mixture with the highest log density on rows held back from it.
 
@@ -151,17 +186,20 @@ def try_mixtures(
         n_components: The number of components where it is not to be chosen.
         n_given: The first so many columns are given: the density compared is that of the others.
         tell: Called with a line about the choice.
+        found: A list that every trial is appended to as soon as it is scored.
 
     Returns:
         The best trial, scored on all the rows held back.
     """
-    search = _Search(x, held_back, seed, n_given)
+    search = _Search(x, held_back, seed, n_given, found=found)
     tried = []
-    for first in (False, True):
-        best = search.best(search.grid(first, n_components or min(_FIRST_NUMBER, search.most)))
+    first_number = n_components or min(_FIRST_NUMBER, search.most)
+    settled = [search.settle(first, first_number) for first in (False, True)]
+    for best in settled if search.is_small else [search.best(settled)]:
+        first = best.marginals_first
         if n_components is None:
             best = search.climb(best)
-            best = search.best(search.grid(first, best.recipe.n_components))
+            best = search.settle(first, best.recipe.n_components)
             tried += search.grid(first, 1, strengths=search.strengths[:1])
         tried.append(best)
     best = search.best(tried)
@@ -200,6 +238,7 @@ class _Search:
         n_given: int = 0,
         *,
         most_rows: int = _MOST_ROWS,
+        found: list[Any] | None = None,
     ):
         self.is_part = len(x) > most_rows
         if self.is_part:
@@ -210,6 +249,8 @@ class _Search:
         self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
         self.strengths = [1.0, 4.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
         self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
+        self.is_small = x.size <= _FEW_VALUES
+        self._found = [] if found is None else found
         self.tried = cache(self._tried)
         self._fold_rows = cache(self._rows)
 
@@ -227,6 +268,19 @@ class _Search:
             for strength in strengths or self.strengths
             for share in self.shares
         ]
+
+    def settle(self, marginals_first: bool, n_components: int) -> MixtureTrial:
+        """The best strength and share for so many Gaussians: of all, or one after the other."""
+        if self.is_small:
+            return self.best(self.grid(marginals_first, n_components))
+        best = self.best(
+            self.tried(marginals_first, n_components, strength, self.shares[0])
+            for strength in self.strengths
+        )
+        return self.best(
+            self.tried(marginals_first, n_components, best.recipe.strength, share)
+            for share in self.shares
+        )
 
     def climb(self, best: MixtureTrial) -> MixtureTrial:
         """Try other numbers of components until they no longer help."""
@@ -249,11 +303,13 @@ class _Search:
         scores = []
         for fold, held in enumerate(self._held_back):
             rows, log_det = self._fold_rows(fold, marginals_first)
-            mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE)
+            mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE, _SEARCH_WORK)
             fitted = FittedMixture(None, mixture)
             density = fitted.conditional_log_density(rows[held], self._n_given)
             scores.append(density + log_det[held])
-        return MixtureTrial(marginals_first, recipe, np.concatenate(scores))
+        trial = MixtureTrial(marginals_first, recipe, np.concatenate(scores))
+        self._found.append(trial)
+        return trial
 
     def _rows(self, fold: int, marginals_first: bool) -> tuple[Array, Array]:
         if not marginals_first:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ def try_recipes(
     exactly: bool = False,
     patience: int = 2,
     tell: Callable[[str], None] = lambda _: None,
+    found: list[Any] | None = None,
 ) -> list[Trial]:
     """Find the number of blocks of every recipe on rows that are held back from its fit.
 
@@ -45,6 +46,7 @@ def try_recipes(
         exactly: Score that number of blocks alone.
         patience: Blocks to go on for after the best number.
         tell: Called with a line about each recipe.
+        found: A list that every trial is appended to as soon as it is scored.
 
     Returns:
         One trial for each recipe, with its best number of blocks.
@@ -60,6 +62,8 @@ def try_recipes(
         best = None
         for n_blocks, log_density in enumerate(_fold_scores(x, recipe, held_back), start=1):
             trial = Trial(recipe, n_blocks, log_density)
+            if found is not None:
+                found.append(trial)
             if best is None or exactly or gains(log_density, best.log_density):
                 best = trial
             if n_blocks == most or n_blocks - best.n_blocks >= patience:

@@ -1,0 +1,170 @@
+"""Closed form against trained flows, on rows that neither has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from flowjax.distributions import Transformed
+from numpy.typing import NDArray
+
+from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.rbig.blocks import grow
+from gauss_flows.selection.assemble import build_mixture_flow
+from gauss_flows.selection.evaluate import log_density
+from gauss_flows.selection.mixtures import MixtureTrial
+from gauss_flows.selection.recipes import Trial, gains
+from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
+from gauss_flows.selection.trained import (
+    fewer_components,
+    n_coupled,
+    start_of,
+    to_be_trained,
+    train,
+)
+from gauss_flows.selection.words import shown
+
+Array = NDArray[np.float64]
+
+# With fewer rows training has only found what chance put there.
+_ROWS_FOR_TRAINING = 300
+# The networks of a coupling flow have nothing to learn from fewer rows but those rows.
+_ROWS_FOR_NETWORKS = 1_000
+# Nats a column that training does not make up for.
+_MOST_LAG = 0.1
+# With so many rows one fifth more is not worth training twice.
+_ROWS_ENOUGH = 20_000
+
+
+class Contender(NamedTuple):
+    """A flow fitted without the rows that judge it.
+
+    Attributes:
+        family: Its family.
+        start: How its start was fitted.
+        flow: The flow.
+        score: Log density of the rows held back, in nats.
+        history: Losses of its training; None for a closed form.
+    """
+
+    family: str
+    start: Trial | MixtureTrial | AfterMixture
+    flow: Transformed
+    score: Array
+    history: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called among the candidates."""
+        after = f" {self.start}" if isinstance(self.start, AfterMixture) else ""
+        return f"{self.family}{after}"
+
+    def as_fitted(self, candidates: list[Candidate], flow: Transformed | None = None) -> Fitted:
+        """Take this flow, or another of the same kind, for the fit."""
+        start, history = self.start, self.history or {}
+        flow = flow or self.flow
+        if isinstance(start, Trial):
+            return Fitted(flow, self.family, start.recipe, start.n_blocks, candidates, history)
+        n_blocks = n_coupled(flow.shape[0]) if isinstance(start, AfterMixture) else 0
+        return Fitted(flow, self.family, start, n_blocks, candidates, history)
+
+
+def fit_closed_form(
+    start: Trial | MixtureTrial, x: Array, settings: Settings, candidates: list[Candidate]
+) -> Fitted:
+    """Fit a closed form to rows of shape (n, d)."""
+    if isinstance(start, Trial):
+        flow = start_of("rbig", grow(x, start.recipe, start.n_blocks), settings)
+        return Fitted(flow, "rbig", start.recipe, start.n_blocks, candidates, {})
+    mixture = start.fit(x, settings.seed)
+    flow = build_mixture_flow(mixture)
+    single = settings.family == "gaussian" or np.isnan(start.log_density).all()
+    family = "gaussian" if single else "mixture"
+    return Fitted(flow, family, start, int(start.marginals_first), candidates, {}, mixture)
+
+
+def closed_form_contender(
+    x: Array, held: NDArray[np.bool_], start: Trial | MixtureTrial, settings: Settings
+) -> Contender:
+    """Judge the best closed form on the rows that trained flows are judged on."""
+    fitted = fit_closed_form(start, x[~held], settings, [])
+    return Contender(fitted.family, start, fitted.flow, log_density(fitted.flow, x[held]))
+
+
+def challengers(
+    x: Array, best: Trial | MixtureTrial, blocks: Trial, settings: Settings
+) -> list[tuple[str, Trial | AfterMixture]]:
+    """List the families that so many rows can train, and their starts."""
+    n_rows, n_dims = x.shape
+    if settings.max_epochs == 0 or n_rows < _ROWS_FOR_TRAINING:
+        return []
+    found: list[tuple[str, Trial | AfterMixture]] = []
+    lag = best.log_density.mean() - blocks.log_density.mean()
+    if lag < _MOST_LAG * n_dims:
+        found.append(("diagonal", to_be_trained(blocks, "diagonal", n_dims, settings)))
+    if n_dims > 1 and n_rows >= _ROWS_FOR_NETWORKS:
+        family = "mixture-coupling"
+        if isinstance(best, MixtureTrial):
+            found.insert(0, (family, fewer_components(AfterMixture(best))))
+        else:
+            found.append((family, to_be_trained(blocks, family, n_dims, settings)))
+    return found
+
+
+def challenge(
+    best: Contender,
+    family: str,
+    start: Trial | AfterMixture,
+    x: Array,
+    held: NDArray[np.bool_],
+    settings: Settings,
+    tell: Callable[[str], None],
+) -> tuple[Contender, Candidate]:
+    """Train a flow without the rows held back, and take it where they gain.
+
+    Args:
+        best: The best so far.
+        family: The family to be trained.
+        start: How its start is fitted.
+        x: Standardised rows, shape (n, d).
+        held: The rows that judge, as a mask of shape (n,).
+        settings: What is asked for.
+        tell: Called with lines about what is being done.
+
+    Returns:
+        The better one, which the new one is where the gain exceeds its standard error; and the new
+        one's entry among the candidates.
+    """
+    name = Contender(family, start, best.flow, best.score).name
+    tell(f"training a flow on four fifths of the rows: {name}")
+    flow, history = train(family, start, x[~held], settings._replace(keep_interrupted=False))
+    new = Contender(family, start, flow, log_density(flow, x[held]), history)
+    tell(f"{name}: gains {shown(Estimate.of_mean(new.score - best.score))} nats")
+    candidate = Candidate(f"on one fifth: {name}, trained", Estimate.of_mean(new.score))
+    return (new if gains(new.score, best.score) else best), candidate
+
+
+def fit_to_all(
+    best: Contender,
+    x: Array,
+    held: NDArray[np.bool_],
+    settings: Settings,
+    candidates: list[Candidate],
+    tell: Callable[[str], None],
+) -> Fitted:
+    """Fit what was best to the rows that judged it too, which end its training.
+
+    Where they are less likely then than by the flow that had not seen them at all, that flow is
+    the fit.
+    """
+    if best.history is None or isinstance(best.start, MixtureTrial):
+        assert not isinstance(best.start, AfterMixture)
+        return fit_closed_form(best.start, x, settings, candidates)
+    if len(x) >= _ROWS_ENOUGH:
+        return best.as_fitted(candidates)
+    tell(f"training it on all rows: {best.name}")
+    flow, history = train(best.family, best.start, x, settings, held)
+    if log_density(flow, x[held]).mean() < best.score.mean():
+        return best.as_fitted(candidates)
+    return best._replace(history=history).as_fitted(candidates, flow)

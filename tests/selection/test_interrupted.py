@@ -1,0 +1,88 @@
+"""A fit that is interrupted ends with the best flow so far, or not at all."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from gauss_flows.selection import contest, fitting, mixtures, recipes, trained
+from gauss_flows.selection.evaluate import log_density
+
+
+def table(n=320):
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((n, 1)) < 0.5, -1, 1) + 0.3 * rng.normal(size=(n, 2))
+    return (x - x.mean(0)) / x.std(0)
+
+
+def interrupt(monkeypatch, place, name, after):
+    """Raise KeyboardInterrupt once the function has been called so often."""
+    original, calls = getattr(place, name), []
+
+    def function(*arguments, **options):
+        calls.append(name)
+        if len(calls) == after + 1:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(place, name, function)
+    return calls
+
+
+def quick(monkeypatch):
+    """Take a start for a trained flow."""
+
+    def train(family, start, x, settings, held=None):
+        return trained._fit_start(family, start, x, settings), {"train": [1.0], "val": [1.0]}
+
+    monkeypatch.setattr(contest, "train", train)
+    # The mean of a mixture's fits is hard to beat by a start alone.
+    monkeypatch.setattr(contest, "gains", lambda new, old: True)
+
+
+SETTINGS = fitting.Settings(n_components=2)
+STAGES = {
+    "the first mixture": (mixtures.MixtureRecipe, "fit", 0, "gaussian"),
+    "a later mixture": (mixtures.MixtureRecipe, "fit", 12, "mixture"),
+    "the first block": (recipes, "next_block", 0, "mixture"),
+    "a later block": (recipes, "next_block", 8, ("mixture", "rbig")),
+    "the closed form's score": (contest, "log_density", 0, ("mixture", "rbig")),
+    "the first training": (contest, "train", 0, ("mixture", "rbig")),
+    "the last training": (contest, "train", 1, "diagonal"),
+    "the last score": (contest, "log_density", 2, "diagonal"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_best_flow_so_far_is_kept(monkeypatch, stage):
+    place, name, after, family = STAGES[stage]
+    quick(monkeypatch)
+    calls = interrupt(monkeypatch, place, name, after)
+    x, told = table(), []
+    fit = fitting.fit_flow(x, SETTINGS._replace(keep_interrupted=True), told.append)
+    assert len(calls) > after
+    assert told[-1].startswith("interrupted")
+    assert fit.family in family
+    # Not far from one Gaussian at least.
+    gaussian = multivariate_normal(x.mean(0), np.cov(x.T)).logpdf(x).mean()
+    assert log_density(fit.flow, x).mean() > gaussian - 0.1
+    if family == "diagonal":
+        assert "interrupted" in fit.history["stopped"]
+
+
+@pytest.mark.parametrize("stage", ["a later mixture", "a later block", "the last training"])
+def test_without_leave_to_keep_it_the_interrupt_is_raised(monkeypatch, stage):
+    place, name, after, _ = STAGES[stage]
+    quick(monkeypatch)
+    interrupt(monkeypatch, place, name, after)
+    with pytest.raises(KeyboardInterrupt):
+        fitting.fit_flow(table(), SETTINGS, lambda _: None)
+
+
+def test_one_column_and_a_named_family_are_kept_too(monkeypatch):
+    interrupt(monkeypatch, recipes, "next_block", 0)
+    x = table()[:, :1]
+    fit = fitting.fit_flow(x, fitting.Settings("rbig", keep_interrupted=True), lambda _: None)
+    assert fit.family == "gaussian"
+    assert log_density(fit.flow, x).mean() == pytest.approx(
+        -0.5 * np.log(2 * np.pi * np.e), abs=0.1
+    )

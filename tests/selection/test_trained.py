@@ -1,0 +1,124 @@
+"""What trained flows start from, what they are trained on, and who judges them."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import gauss_flows as gf
+from gauss_flows.rbig import blocks
+from gauss_flows.rbig.blocks import Recipe
+from gauss_flows.selection import contest, trained
+from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_mixture_flow
+from gauss_flows.selection.evaluate import log_density
+from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial
+from gauss_flows.selection.recipes import Trial
+from gauss_flows.selection.settings import AfterMixture, Settings
+from gauss_flows.training import fit as trainer
+
+SETTINGS = Settings("diagonal", n_layers=1, n_components=1, max_epochs=1)
+START = Trial(Recipe(True, 1), 1, np.zeros(1))
+MIXTURE = MixtureTrial(False, MixtureRecipe(3, 1.0, 0.0), np.zeros(1))
+
+
+def rows(n, seed=0):
+    # Single precision, so that the trainer's rows can be told from the others.
+    return np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("held", [None, np.arange(60) % 4 == 1], ids=["at random", "named"])
+def test_training_starts_from_the_rows_that_it_fits(monkeypatch, held):
+    """A start fitted to the rows that end the training would be too good there to improve on."""
+    grown, fitted, ending = [], [], []
+
+    def grow(x, *rest):
+        grown.append(x)
+        return blocks.grow(x, *rest)
+
+    def train(run, progress, *_, **__):
+        fitted.append(np.asarray(run.train.x))
+        ending.append(np.asarray(run.evaluation.x).reshape(-1, 2))
+        return progress, None
+
+    monkeypatch.setattr(trained, "grow", grow)
+    monkeypatch.setattr(trainer, "train", train)
+    x = rows(60)
+    trained.train("diagonal", START, x, SETTINGS, held)
+    np.testing.assert_array_equal(np.unique(grown[0], axis=0), np.unique(fitted[0], axis=0))
+    assert len(grown[0]) == (51 if held is None else 45)
+    if held is not None:
+        np.testing.assert_array_equal(np.unique(ending[0], axis=0), np.unique(x[held], axis=0))
+
+
+def test_family_is_chosen_by_rows_that_it_does_not_see(monkeypatch):
+    seen, told = [], []
+
+    def train(family, start, x, settings, held=None):
+        seen.append(x)
+        return trained.start_of(family, blocks.grow(x, start.recipe, 1), settings), {}
+
+    monkeypatch.setattr(contest, "train", train)
+    x = rows(60)
+    held = np.arange(60) == 7  # one row, whose gain has no standard error
+    best = contest.closed_form_contender(x, held, START, SETTINGS)
+    after, _ = contest.challenge(best, "diagonal", START, x, held, SETTINGS, told.append)
+    assert after is best
+    assert told[-1] in ("diagonal: gains 0.00 ± ? nats", "diagonal: gains -0.00 ± ? nats")
+    assert len(seen) == 1
+    np.testing.assert_array_equal(seen[0], x[~held])
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_a_last_training_that_does_worse_is_not_taken(monkeypatch, better):
+    """The rows that judged the first training end the second."""
+    x = rows(60)
+    held = np.arange(60) % 5 == 0
+    good, poor = (
+        build_mixture_flow(MixtureTrial(False, MixtureRecipe(1, 1.0, 0.0), np.zeros(1)).fit(y, 0))
+        for y in (x, 30 + x)
+    )
+    judged, last = (poor, good) if better else (good, poor)
+    seen = []
+
+    def train(family, start, x, settings, held):
+        seen.append(held)
+        return last, {"train": [], "val": []}
+
+    monkeypatch.setattr(contest, "train", train)
+    best = contest.Contender("diagonal", START, judged, log_density(judged, x[held]), {"val": [1]})
+    fitted = contest.fit_to_all(best, x, held, SETTINGS, [], lambda _: None)
+    assert fitted.flow is good
+    np.testing.assert_array_equal(seen[0], held)
+
+
+def test_few_rows_are_not_trained_on():
+    few, some, many = (
+        [family for family, _ in contest.challengers(rows(n), MIXTURE, START, Settings())]
+        for n in (200, 500, 2000)
+    )
+    assert (few, some, many) == ([], ["diagonal"], ["mixture-coupling", "diagonal"])
+
+
+def test_couplings_after_a_mixture_start_close_to_it_and_are_saved(tmp_path):
+    x = rows(300)
+    fitted = MIXTURE.fit_once(x, 0)
+    flow = build_coupled_mixture_flow(jr.key(0), fitted, n_layers=2)
+    near = log_density(flow, x) - log_density(build_mixture_flow(fitted), x)
+    assert np.abs(near.mean()) < 0.1
+    gf.save(flow, tmp_path / "flow.gf")
+    again = gf.load(tmp_path / "flow.gf")
+    np.testing.assert_array_equal(again.log_prob(jnp.asarray(x)), flow.log_prob(jnp.asarray(x)))
+
+
+def test_couplings_after_a_mixture_learn_what_it_lacks():
+    """A sharp edge takes many Gaussians; couplings make it of few."""
+    x = np.random.default_rng(0).uniform(-1.7, 1.7, size=(900, 2))
+    x[:, 1] = (x[:, 1] + x[:, 0] ** 2 - 1) / 1.5
+    start = AfterMixture(MIXTURE)
+    settings = Settings(max_epochs=25)
+    flow, history = trained.train("mixture-coupling", start, x, settings)
+    assert min(history["val"]) < history["val"][0]
+    fresh = np.random.default_rng(1).uniform(-1.7, 1.7, size=(2000, 2))
+    fresh[:, 1] = (fresh[:, 1] + fresh[:, 0] ** 2 - 1) / 1.5
+    mixture = build_mixture_flow(MIXTURE.fit(x, 0))
+    assert log_density(flow, fresh).mean() > log_density(mixture, fresh).mean() + 0.05
