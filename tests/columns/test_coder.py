@@ -95,7 +95,8 @@ def test_missing_values_of_any_column_are_allowed():
         gone[column] = gone[column].astype(float)
     rows, log_det = coded(coder, gone)
     assert np.isfinite(log_det).all()
-    np.testing.assert_array_equal(np.isnan(rows[:3]).sum(1), [1, 3, 2])
+    # The first row's mass is known from its copy.
+    np.testing.assert_array_equal(np.isnan(rows[:3]).sum(1), [0, 3, 2])
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,56 @@ def test_faults_of_tables_name_the_place():
         TableCoder.fit(read_frame(pd.DataFrame({"x": [np.nan, np.nan]}), "X"))
     with pytest.raises(ValueError, match=r"columns of X that vary.*column 'x'"):
         TableCoder.fit(read_frame(pd.DataFrame({"x": [2.0, 2.0]}), "X"))
+
+
+def test_a_missing_value_is_known_from_its_copy():
+    x = np.array([[1.0, 1.0, 0.0], [2.0, 2.0, 3.0], [4.0, 4.0, 1.0], [5.0, 5.0, 2.0]])
+    with pytest.warns(UserWarning, match="column 1 repeats column 0"):
+        coder = TableCoder.fit(read_array(x, "X"))
+    gone = x.copy()
+    gone[0, 0] = gone[1, 1] = np.nan
+    rows, log_det = coder.encode(read_array(gone, "X"), np.empty((4, 0)))
+    np.testing.assert_array_equal(rows, x[:, [0, 2]])
+    np.testing.assert_array_equal(log_det, 0.0)
+
+
+def test_copies_with_gaps_of_their_own_are_copies():
+    x = np.column_stack([np.arange(8.0), np.arange(8.0), np.arange(8.0) % 3])
+    x[0, 0] = x[1, 1] = np.nan
+    with pytest.warns(UserWarning, match="column 1 repeats column 0"):
+        coder = TableCoder.fit(read_array(x, "X"))
+    assert len(coder.kinds) == 2
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "UInt8", "int64", "Int64"])
+def test_draws_beyond_a_type_of_whole_numbers_stay_at_its_end(dtype):
+    frame = pd.DataFrame({"k": pd.Series([1, 2, 5], dtype=dtype), "x": [0.0, 1.0, 3.0]})
+    coder = TableCoder.fit(read_frame(frame, "X"))
+    back = coder.decode(np.array([[-1e30, 0.0], [2.0, 0.0], [1e30, 0.0]]))
+    info = np.iinfo(dtype.lower())
+    assert back["k"].dtype == frame["k"].dtype
+    assert back["k"][0] == info.min
+    assert back["k"][1] == 2
+    assert back["k"][2] == pytest.approx(info.max)
+
+
+def test_whole_copies_of_real_columns_are_drawn_as_they_are():
+    frame = pd.DataFrame({"x": [1.0, 2.0, 4.0], "k": [1, 2, 4]})
+    with pytest.warns(UserWarning, match="'k' repeats column 'x'"):
+        coder = TableCoder.fit(read_frame(frame, "X"))
+    back = coder.decode(np.array([[1.5]]))
+    assert back["k"][0] == 1.5
+
+
+def test_whole_numbers_that_floats_cannot_tell_apart_are_refused():
+    frame = pd.DataFrame({"id": [2**60, 2**60 + 1], "x": [0.0, 1.0]})
+    with pytest.raises(ValueError, match=r"below 2\*\*52 in column 'id'.*Subtract an offset"):
+        TableCoder.fit(read_frame(frame, "X"))
+
+
+def test_the_first_value_outside_is_named():
+    coder = coder_of()
+    table = read_frame(FRAME.assign(mass=[1.0, 1.0, -2.0, 1.0], again=[1.0, 1.0, -2.0, 1.0]), "X")
+    assert coder.first_outside(table) == (2, 0)
+    assert coder.first_outside(read_frame(FRAME, "X")) is None
+    assert coder.described(0) == "column 'mass' above 0"

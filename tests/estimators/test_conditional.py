@@ -181,6 +181,10 @@ def test_faults_of_y(line):
         line.conditional_quantiles(GIVEN, 1.0)
     with pytest.raises(ValueError, match="coverage between 0 and 1; got 90"):
         line.conditional_interval(GIVEN, 90)
+    two = pd.DataFrame({"p": y[:, 0], "q": np.sin(3 * y[:, 0]) + x[:, 0]})
+    other = FlowDensity("gaussian").fit(x**2, two)
+    with pytest.raises(ValueError, match="columns 'p', 'q' in this order; got 'q', 'p'"):
+        other.score_samples(x, two[["q", "p"]])
     plain = FlowDensity("gaussian").fit(x)
     for ask in (lambda: plain.score_samples(x, y), lambda: plain.sample(1, y=y)):
         with pytest.raises(ValueError, match="Expected no y"):

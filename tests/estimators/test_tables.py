@@ -81,7 +81,7 @@ def test_transform_comes_back_and_is_normal(mixed):
     assert np.abs(np.cov(z.T) - np.eye(4)).max() < 0.15
     back = mixed.inverse_transform(z)
     pd.testing.assert_frame_equal(back, frame, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"support; got row 1 outside it"):
+    with pytest.raises(ValueError, match=r"support, column 'mass' above 0; got -1.0 in row 1"):
         mixed.transform(frame.head(3).assign(mass=[1.0, -1.0, 1.0]))
 
 
@@ -161,5 +161,31 @@ def test_text_in_arrays_is_for_those_who_say_so():
     x = np.array([["a", 1.0], ["b", 2.0], ["a", 3.5], ["b", 4.0], ["a", 2.0]] * 4, object)
     density = FlowDensity("gaussian", support=["category", "positive"]).fit(x)
     assert set(density.sample(20, 0)[:, 0]) <= {"a", "b"}
-    with pytest.raises(ValueError, match="could not convert string to float"):
+    with pytest.raises(ValueError, match="could not convert string to float.*'category'"):
         FlowDensity("gaussian").fit(x)
+
+
+def test_faults_of_frames_say_the_way_out(mixed):
+    frame = mixed_frame(50)
+    twice = frame.set_axis(["a", "a", "b", "c"], axis=1)
+    with pytest.raises(ValueError, match="names of their own; got 'a' more than once"):
+        FlowDensity("gaussian").fit(twice)
+    with pytest.raises(ValueError, match="Expected rows in X"):
+        mixed.score_samples(frame.head(0))
+    with pytest.raises(ValueError, match="had numbers when it was fitted; got 'heavy'"):
+        mixed.score_samples(frame.assign(mass="heavy"))
+
+
+@pytest.mark.parametrize("rare", ["levels", "flag"])
+def test_outliers_may_be_the_only_ones_with_a_value(rare):
+    rng = np.random.default_rng(0)
+    n = 200
+    frame = pd.DataFrame(rng.normal(size=(n, 2)), columns=["a", "b"])
+    if rare == "levels":
+        frame["c"] = [f"id{i}" for i in range(20)] + ["y"] * (n - 20)
+    else:
+        frame["c"] = np.arange(n) < 12
+    detector = FlowOutlierDetector("gaussian", contamination=0.1).fit(frame)
+    scores = detector.decision_function(frame)
+    assert np.isfinite(scores).all()
+    assert np.sum(detector.predict(frame) == -1) == 20

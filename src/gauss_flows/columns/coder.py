@@ -86,8 +86,12 @@ class TableCoder:
             same = first.setdefault(_content(column), place)
             if (observed == observed[0]).all():
                 found.append(Constant(observed[0]))
-            else:
-                found.append(Copy(same) if same != place else kind)
+                continue
+            if same == place:
+                originals = (j for j, other in enumerate(found) if isinstance(other, Kind))
+                alike = (j for j in originals if _agree(table.columns[j], column))
+                same = next(alike, place)
+            found.append(kind if same == place else Copy(same))
         coder = cls(
             tuple(found),
             tuple(table.names),
@@ -146,17 +150,16 @@ class TableCoder:
             return isinstance(column.value, int | float | np.number)
         return isinstance(column, Kind) and column.is_number
 
-    def described(self) -> str:
-        """Say in words what values the columns can have."""
-        said = []
-        for where, column in zip(self.names, self.columns, strict=True):
-            if isinstance(column, Constant):
-                said.append(f"{where} {column.value!r}")
-            elif isinstance(column, Copy):
-                said.append(f"{where} as {self.names[column.of]}")
-            else:
-                said.append(f"{where} {column}")
-        return ", ".join(said)
+    def described(self, place: int) -> str:
+        """Say in words what values a column can have."""
+        where, column = self.names[place], self.columns[place]
+        if isinstance(column, Constant):
+            return f"{where} {column.value}"
+        return (
+            f"{where} as {self.names[column.of]}"
+            if isinstance(column, Copy)
+            else f"{where} {column}"
+        )
 
     def encode(self, table: Table, u: Array) -> Coded:
         """Code rows.
@@ -168,6 +171,7 @@ class TableCoder:
         Returns:
             The coded rows.
         """
+        table = self._filled_from_copies(table)
         n = table.n_rows
         rows, log_det = np.zeros((n, len(self.kinds))), np.zeros(n)
         coordinate = discrete = 0
@@ -193,6 +197,31 @@ class TableCoder:
                 inside = values == column.value
             log_det[~inside & ~missing] = -np.inf
         return Coded(rows, log_det)
+
+    def _filled_from_copies(self, table: Table) -> Table:
+        """Where a column is missing and its copy is not, it is known all the same."""
+        columns = list(table.columns)
+        for place, column in enumerate(self.columns):
+            if isinstance(column, Copy):
+                known = columns[column.of]
+                columns[column.of] = np.where(missing_in(known), columns[place], known)
+        return table._replace(columns=columns)
+
+    def first_outside(self, table: Table) -> tuple[int, int] | None:
+        """Find a value outside its column's support: its row and column, or None."""
+        for place, column in enumerate(self.columns):
+            values = _as_learnt(column, table.columns[place])
+            there = ~missing_in(values)
+            if isinstance(column, Kind):
+                there[there] = ~column.holds(values[there])
+            elif isinstance(column, Constant):
+                there[there] = values[there] != column.value
+            else:
+                other = table.columns[column.of]
+                there &= (values != other) & ~missing_in(other)
+            if there.any():
+                return int(np.argmax(there)), place
+        return None
 
     def decode(self, rows: Array) -> Any:
         """Turn codes into rows of the table's own kind.
@@ -220,8 +249,9 @@ class TableCoder:
         array = np.column_stack(values)
         dtype = np.dtype(self.dtypes[0])
         # A real number is not rounded for the sake of a type of whole numbers.
-        keeps = dtype.kind not in "iub" or all(kind.is_discrete for kind in self.kinds)
-        return array.astype(dtype if keeps else np.float64)
+        if dtype.kind in "iub" and not all(kind.is_discrete for kind in self.kinds):
+            return array.astype(np.float64)
+        return _within(array, dtype).astype(dtype)
 
     def _frame(self, values: list[NDArray[Any]]) -> Any:
         import pandas as pd
@@ -229,9 +259,10 @@ class TableCoder:
         assert self.labels is not None
         columns = []
         for column, value, dtype in zip(self.columns, values, self.dtypes, strict=True):
-            series = pd.Series(value)
-            is_real = isinstance(column, Kind) and not column.is_discrete
+            kind = self.columns[column.of] if isinstance(column, Copy) else column
+            is_real = isinstance(kind, Kind) and not kind.is_discrete
             keeps = not is_real or getattr(dtype, "kind", "f") not in "iub"
+            series = pd.Series(_within(value, dtype) if keeps else value)
             columns.append(series.astype(dtype) if keeps else series)
         frame = pd.concat(columns, axis=1)
         frame.columns = pd.Index(self.labels)
@@ -244,8 +275,38 @@ def _content(column: NDArray[Any]) -> Any:
     return (column + 0.0).tobytes()  # adding zero makes −0.0 and 0.0 one value
 
 
+def _agree(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Say whether columns with gaps are the same wherever both have values, which are several."""
+    gone, also = missing_in(one), missing_in(other)
+    if not (gone.any() or also.any()):
+        return False  # without gaps their contents are compared
+    both = ~gone & ~also
+    values = one[both]
+    return bool(both.sum() > 2 and (values == other[both]).all() and (values != values[0]).any())
+
+
+def _within(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Bring whole numbers into the range of their type, where they would wrap around."""
+    dtype = getattr(dtype, "numpy_dtype", dtype)
+    if getattr(dtype, "kind", "f") not in "iu" or values.dtype == object:
+        return values
+    # As float64 the largest int64 is one too many.
+    info = np.iinfo(dtype)
+    high = np.nextafter(float(info.max), 0.0) if info.max > 2**53 else float(info.max)
+    return np.clip(values, float(info.min), high)
+
+
 def _as_learnt(column: Kind | Constant | Copy, values: NDArray[Any]) -> NDArray[Any]:
     """Numbers that came as objects, as numbers where the column is one of numbers."""
     if isinstance(column, Kind) and column.is_number and values.dtype == object:
-        return np.array([np.nan if value is None else float(value) for value in values])
+        return np.array([np.nan if value is None else _number(value) for value in values])
     return values
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Expected numbers in a column that had numbers when it was fitted; got {value!r}."
+        ) from None

@@ -12,6 +12,7 @@ from gauss_flows.columns.kinds import Category, Integer, Interval, Kind, Real
 from gauss_flows.columns.tables import Table, is_number, missing_in
 
 _WORDS = ("auto", "real", "positive", "integer", "category")
+_LARGEST = 2.0**52
 _FORMS = f"one of {', '.join(map(repr, _WORDS))} or a pair (low, high)"
 
 
@@ -97,6 +98,12 @@ def _kind(column: NDArray[Any], word: Any, where: str, name: str) -> Kind:
             )
         observed = observed.astype(float)
     kind = _number_kind(word, where)
+    largest = np.abs(observed).max()
+    if isinstance(kind, Integer) and largest >= _LARGEST:
+        raise ValueError(
+            f"Expected whole numbers below 2**52 in {where} of {name}, which floats tell apart; "
+            f"got {largest:.0f}. Subtract an offset, or turn them into text."
+        )
     faults = ~kind.holds(observed)
     if faults.any():
         row = int(np.flatnonzero(~missing_in(column))[np.argmax(faults)])

@@ -159,17 +159,33 @@ class FlowEstimator(BaseEstimator):
     def _table(self, X: Any, *, reset: bool) -> Table:
         """Read rows, with scikit-learn's own checks of their number and names."""
         if is_frame(X) and hasattr(X, "columns"):
+            if len(set(X.columns)) < len(X.columns):
+                twice = [name for name in X.columns if list(X.columns).count(name) > 1]
+                raise ValueError(
+                    f"Expected columns of X with names of their own; got {twice[0]!r} more than "
+                    "once. Rename them."
+                )
+            if not len(X):
+                raise ValueError("Expected rows in X; got 0 sample(s).")
             validate_data(self, X, skip_check_array=True, reset=reset)
             return read_frame(X, "X")
         # Text in an array is for those who say what it is.
         as_text = self.support is not None and np.asarray(X).dtype.kind in "OUS"
-        rows = validate_data(
-            self,
-            X,
-            dtype=None if as_text else "float64",
-            ensure_all_finite=False,
-            reset=reset,
-        )
+        try:
+            rows = validate_data(
+                self,
+                X,
+                dtype=None if as_text else "float64",
+                ensure_all_finite=False,
+                reset=reset,
+            )
+        except ValueError as fault:
+            if "could not convert string" not in str(fault):
+                raise
+            raise ValueError(
+                f"Expected numbers in X; {fault}. Text is for columns whose support is 'category', "
+                "and for data frames."
+            ) from None
         rows = np.asarray(rows)
         dtype = getattr(X, "dtype", None)
         return read_array(rows.astype(object) if as_text else rows, "X", dtype)

@@ -36,6 +36,8 @@ def read_condition(y: Any, n_rows: int | None = None) -> Table:
             raise ValueError(f"Expected y of shape (n,) or (n, c); got {np.shape(y)}.")
         is_number = array.dtype.kind in "biuf"
         table = read_array(array.astype(np.float64 if is_number else object), "y", array.dtype)
+    if not table.n_rows:
+        raise ValueError("Expected rows in y; got none.")
     if n_rows is not None and table.n_rows != n_rows:
         raise ValueError(
             f"Expected one row of y for each of the {n_rows} rows of X; got {table.n_rows}."
@@ -55,11 +57,16 @@ def check_within(coder: TableCoder, table: Table) -> None:
     """
     if len(table.columns) != len(coder.columns):
         raise ValueError(f"Expected y with {len(coder.columns)} columns; got {len(table.columns)}.")
-    middle = np.full((table.n_rows, coder.n_discrete), 0.5)
-    outside = np.isneginf(coder.encode(table, middle).log_det)
-    if outside.any():
-        row = int(np.argmax(outside))
+    learnt, got = coder.labels or (), table.labels or ()
+    if learnt and got and list(got) != list(learnt):
         raise ValueError(
-            f"Expected y within its support, {coder.described()}; got "
-            f"{', '.join(str(column[row]) for column in table.columns)} in row {row}."
+            f"Expected y with the columns {', '.join(map(repr, learnt))} in this order; got "
+            f"{', '.join(map(repr, got))}."
+        )
+    outside = coder.first_outside(table)
+    if outside is not None:
+        row, place = outside
+        raise ValueError(
+            f"Expected y within its support, {coder.described(place)}; got "
+            f"{table.columns[place][row]} in row {row}."
         )

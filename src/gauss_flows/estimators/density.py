@@ -191,7 +191,7 @@ class FlowDensity(FlowEstimator):
     def _fit_jointly(self, rows: Array, y_rows: Array, y_coder: TableCoder) -> None:
         names = [f"{where} of y" for where in y_coder.coded_names] + self.coder_.coded_names
         joint, n_given = np.column_stack([y_rows, rows]), y_rows.shape[1]
-        check_coded(joint, names, "X")
+        check_coded(joint, names, "X and y")
         units = standardiser(filled(joint))
         joint = standardise(units, joint)
         self._keep(

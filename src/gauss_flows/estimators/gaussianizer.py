@@ -79,13 +79,15 @@ class Gaussianizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FlowEstima
         check_is_fitted(self, "flow_")
         table = self._table(X, reset=False)
         points = np.random.default_rng([0, 7]).uniform(size=(table.n_rows, self.coder_.n_discrete))
-        rows, log_det = self.coder_.encode(table, points)
-        outside = np.isneginf(log_det)
-        if outside.any():
+        outside = self.coder_.first_outside(table)
+        if outside is not None:
+            row, place = outside
             raise ValueError(
-                f"Expected values within the columns' support; got row {int(np.argmax(outside))} "
-                "outside it, which has no latent. `score_samples` gives such rows -inf."
+                f"Expected X within its support, {self.coder_.described(place)}; got "
+                f"{table.columns[place][row]} in row {row}, which has no latent. `score_samples` "
+                "gives such rows -inf."
             )
+        rows = self.coder_.encode(table, points).rows
         if np.isnan(rows).any():
             rows = self._completed(rows)
         return to_latent(self.flow_, rows)

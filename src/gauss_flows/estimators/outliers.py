@@ -7,15 +7,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
-from sklearn.utils import _safe_indexing
 
-from gauss_flows.estimators.base import FlowEstimator
+from gauss_flows.columns.tables import Table
+from gauss_flows.estimators.base import FlowEstimator, coded_with_noise
 
 Array = NDArray[np.float64]
 
 _FOLDS = 3
 # Of more rows than these no one has much say in its own density.
 _MOST_CROSS_FITTED = 5_000
+_ROUNDING = 1e-7
 
 
 class FlowOutlierDetector(OutlierMixin, FlowEstimator):
@@ -25,8 +26,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     (1 − π) p + π u ranks rows as p does, and no ranking has a larger expected area under the ROC
     curve. A fit to few rows ranks worse, because outliers raise the density around themselves. So
     every row is first scored by a fit that has not seen it, a closed form on two thirds of the
-    rows; the share `contamination` of lowest density is left out, and the flow is fitted to the
-    rest. From 5000 rows on the first fit to all of them chooses what to leave out.
+    rows; the share `contamination` of lowest density is left out, a closed form fitted to the rest
+    chooses again what to leave out, and the flow is fitted to what is left. Of more than 5000 rows
+    a fit to all of them chooses.
 
     `score_samples` is thus the log density of the rows kept. Where these are too few for a fit, or
     a column of theirs is constant or follows from the others, all rows count.
@@ -91,8 +93,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"Expected contamination in (0, 0.5]; got {self.contamination}.")
         super().fit(X)
-        self._fit_to_likely_rows(X if hasattr(X, "columns") else np.asarray(X))
-        self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
+        self._fit_to_likely_rows(self._table(X, reset=False))
+        scores = np.sort(self.score_samples(X))
+        self.offset_ = _just_below(scores[self._n_outliers(len(scores))])
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -103,19 +106,23 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """1 for inliers and -1 for outliers, shape (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def _fit_to_likely_rows(self, X: Any) -> None:
+    def _fit_to_likely_rows(self, table: Table) -> None:
         """Fit again without the share of rows that fits to other rows find the least likely."""
-        n_rows = len(self.score_samples(X))
-        n_left_out = int(self.contamination * n_rows)
+        n_rows = table.n_rows
+        n_left_out = self._n_outliers(n_rows)
         interrupted = str(self.history_.get("stopped", "")).startswith("interrupted")
         if not n_left_out or interrupted:
             return
+        # Every fit knows the levels and bounds of all rows: those left out are to be scored too.
+        rows = coded_with_noise(self.coder_, table, self._settings().seed)
         try:
-            order = np.argsort(self._scores_of_others(X, n_rows))
-            kept = np.sort(order[n_left_out:])
+            kept = _likely(self._scores_of_others(table, rows), n_left_out)
+            if n_rows <= _MOST_CROSS_FITTED:
+                rough = self._another(rows[kept], max_epochs=0)
+                kept = _likely(rough.log_density_of(table), n_left_out)
             self._tell(f"fitting again without {n_left_out} of {n_rows} rows")
-            second = self._another(self.max_epochs).fit(_safe_indexing(X, kept))
-            second.score_samples(X)
+            second = self._another(rows[kept], self.max_epochs)
+            second.log_density_of(table)
         except ValueError as fault:
             self._tell(f"staying with all rows: {fault}")
         except KeyboardInterrupt:
@@ -124,9 +131,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             fitted = set(vars(second)) - set(self.get_params(deep=False))
             vars(self).update({name: vars(second)[name] for name in fitted})
 
-    def _scores_of_others(self, X: Any, n_rows: int) -> Array:
+    def _scores_of_others(self, table: Table, rows: Array) -> Array:
         """Log density of every row by a fit that has not seen it, unless there are very many."""
-        scores = self.score_samples(X)
+        n_rows, scores = len(rows), self.log_density_of(table)
         if n_rows > _MOST_CROSS_FITTED:
             return scores
         order = np.random.default_rng(0).permutation(n_rows)
@@ -134,14 +141,32 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         for fold in range(_FOLDS):
             # Folds of one size, which run the same compiled code; a row or two are in two of them.
             held = order[np.arange(fold * n_held, (fold + 1) * n_held) % n_rows]
-            others = np.setdiff1d(order, held)
-            part = self._another(max_epochs=0).fit(_safe_indexing(X, others))
-            scores[held] = part.score_samples(X)[held]
+            part = self._another(rows[np.setdiff1d(order, held)], max_epochs=0)
+            scores[held] = part.log_density_of(table)[held]
         return scores
 
-    def _another(self, max_epochs: int | None) -> FlowEstimator:
-        """A fit of the family chosen, and of nothing else."""
+    def _n_outliers(self, n_rows: int) -> int:
+        return int(self.contamination * n_rows + _ROUNDING)
+
+    def _another(self, rows: Array, max_epochs: int | None) -> FlowEstimator:
+        """A fit of the family chosen to coded rows, and of nothing else."""
         parameters = self.get_params(deep=False)
         del parameters["contamination"]
-        parameters.update(family=self.family_, max_epochs=max_epochs)
-        return FlowEstimator(**parameters)
+        # Couplings that follow a mixture are the default's own.
+        family = "auto" if self.recipe_.startswith("after") else self.family_
+        part = FlowEstimator(**{**parameters, "family": family, "max_epochs": max_epochs})
+        part._check_sizes(*rows.shape)
+        part.coder_ = self.coder_
+        part._reset()
+        part._fit_coded(rows, part._settings())
+        return part
+
+
+def _likely(scores: Array, n_left_out: int) -> NDArray[np.intp]:
+    """Numbers of the rows that are left, without so many of the lowest scores, or fewer of ties."""
+    return np.flatnonzero(scores >= _just_below(np.sort(scores)[n_left_out]))
+
+
+def _just_below(score: float) -> float:
+    """Less by so much that rows of one density share a side, whatever rounding does to it."""
+    return float(score - _ROUNDING * (1 + abs(score)))

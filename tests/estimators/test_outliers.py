@@ -1,0 +1,107 @@
+"""Outliers among the rows that a detector is fitted to."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from gauss_flows.columns.tables import read_array
+from gauss_flows.estimators import FlowDensity, FlowOutlierDetector
+from gauss_flows.estimators import outliers as module
+
+SHARE = 0.15
+N_CLEAN, N_OTHERS, N_DIMS = 153, 27, 8
+
+
+@pytest.fixture(scope="module")
+def contaminated():
+    """Few rows of a normal law in many columns, and others on a box about them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(N_CLEAN, N_DIMS)) @ rng.normal(size=(N_DIMS, N_DIMS))
+    others = rng.uniform(x.min(0), x.max(0), (N_OTHERS, N_DIMS))
+    return np.concatenate([x, others]), np.arange(N_CLEAN + N_OTHERS) < N_CLEAN
+
+
+@pytest.fixture(scope="module")
+def detector(contaminated):
+    return FlowOutlierDetector("gaussian", contamination=SHARE).fit(contaminated[0])
+
+
+def area(scores, is_clean):
+    return roc_auc_score(is_clean, scores)
+
+
+def test_outliers_do_not_shape_the_density_that_ranks_them(contaminated, detector):
+    x, is_clean = contaminated
+    plain = FlowDensity("gaussian").fit(x)
+    truth = FlowDensity("gaussian").fit(x[is_clean])
+    of_plain, of_truth = (area(fit.score_samples(x), is_clean) for fit in (plain, truth))
+    found = area(detector.score_samples(x), is_clean)
+    assert of_plain < of_truth - 0.01  # otherwise there is nothing to gain
+    assert found > of_plain + 0.5 * (of_truth - of_plain)
+
+
+def test_as_many_rows_as_asked_for_are_called_outliers(contaminated, detector):
+    x, is_clean = contaminated
+    called = detector.predict(x) == -1
+    assert called.sum() == int(SHARE * len(x))
+    np.testing.assert_array_equal(called, detector.decision_function(x) < 0)
+    assert (called & is_clean).sum() < 0.3 * called.sum()
+
+
+def test_rows_are_scored_by_fits_that_have_not_seen_them(contaminated, detector):
+    x, _ = contaminated
+    alone = np.concatenate([x, [[1e3] * N_DIMS]])
+    fresh = FlowOutlierDetector("gaussian", contamination=SHARE).fit(alone)
+    scores = fresh._scores_of_others(read_array(alone, "X"), alone)
+    seen = FlowDensity("gaussian").fit(alone).score_samples(alone)
+    assert scores.shape == (len(alone),)
+    assert scores.argmin() == len(x)
+    assert scores[-1] < seen[-1] - 50  # a Gaussian that has seen it has grown to hold it
+
+
+def test_of_many_rows_the_first_fit_chooses(contaminated, monkeypatch):
+    x, _ = contaminated
+    monkeypatch.setattr(module, "_MOST_CROSS_FITTED", len(x) - 1)
+    once = FlowOutlierDetector("gaussian", contamination=SHARE).fit(x)
+    first = FlowDensity("gaussian").fit(x).score_samples(x)
+    kept = np.sort(np.argsort(first)[int(SHARE * len(x)) :])
+    expected = FlowDensity("gaussian").fit(x[kept]).score_samples(x)
+    np.testing.assert_allclose(once.score_samples(x), expected)
+
+
+def test_a_frame_and_a_list_are_fitted_as_an_array_is(contaminated, detector):
+    x, _ = contaminated
+    frame = pd.DataFrame(x, columns=[f"c{i}" for i in range(N_DIMS)])
+    of_frame = FlowOutlierDetector("gaussian", contamination=SHARE).fit(frame)
+    of_list = FlowOutlierDetector("gaussian", contamination=SHARE).fit(x.tolist())
+    assert list(of_frame.feature_names_in_) == list(frame.columns)
+    expected = detector.score_samples(x)
+    np.testing.assert_allclose(of_frame.score_samples(frame), expected)
+    np.testing.assert_allclose(of_list.score_samples(x), expected)
+
+
+def test_a_table_with_gaps_and_a_rare_category_has_outliers_too():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 2)), columns=["a", "b"])
+    frame["kind"] = pd.Categorical(["x", "y"] * 59 + ["rare"] * 2, categories=["x", "y", "rare"])
+    frame.loc[3, "a"] = np.nan
+    frame.loc[118:, ["a", "b"]] = 30.0, -30.0
+    detector = FlowOutlierDetector("gaussian", contamination=0.05).fit(frame)
+    assert set(detector.predict(frame.iloc[118:])) == {-1}
+    assert (detector.predict(frame) == -1).sum() <= 6
+
+
+def test_all_rows_count_where_the_others_are_too_few(capsys):
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    detector = FlowOutlierDetector("gaussian", contamination=0.4, verbose=True).fit(x)
+    assert "staying with all rows" in capsys.readouterr().err
+    expected = FlowDensity("gaussian").fit(x).score_samples(x)
+    np.testing.assert_allclose(detector.score_samples(x), expected)
+
+
+@pytest.mark.parametrize("contamination", [0.0, 0.6, -0.1])
+def test_a_share_that_is_none_is_refused(contamination):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(ValueError, match=r"Expected contamination in \(0, 0.5\]; got"):
+        FlowOutlierDetector("gaussian", contamination=contamination).fit(x)
