@@ -62,11 +62,11 @@ demo: $(SETUP)
 
 # Keras takes its backend from the environment when it is imported: one process for each.
 test: $(SETUP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/gauss_keras
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/gauss_keras
 	@for backend in jax tensorflow torch; do \
 		if $(BIN)/python -c "import importlib.util, sys; sys.exit(not importlib.util.find_spec('$$backend'))"; then \
 			echo "== tests/gauss_keras on $$backend"; \
-			KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/gauss_keras -n $(JOBS) --dist loadfile; \
+			KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/gauss_keras -n $(JOBS) --dist worksteal; \
 		else \
 			echo "== tests/gauss_keras skipped on $$backend: not installed (make setup-backends)"; \
 		fi; \
