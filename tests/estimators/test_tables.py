@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from gauss_flows.estimators import FlowDensity, FlowOutlierDetector, Gaussianizer
+from gauss_flows.estimators.base import filled
 from gauss_flows.selection.incomplete import Companion, marginal_log_density
 
 COVARIANCE = np.array([[1.0, 0.8], [0.8, 1.0]])
@@ -140,6 +141,16 @@ def test_a_family_that_cannot_marginalise_is_fitted_to_drawn_values():
     z = flow.transform(gone)
     assert np.isfinite(z).all()
     np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.15)
+
+
+def test_filling_keeps_a_columns_spread_and_what_is_there():
+    x = normal_rows(2000)
+    gone = x.copy()
+    gone[::2, 1] = np.nan
+    whole = filled(gone)
+    np.testing.assert_array_equal(whole[1::2], x[1::2])
+    np.testing.assert_array_equal(whole[:, 0], x[:, 0])
+    assert whole[:, 1].std() == pytest.approx(x[1::2, 1].std(), rel=0.05)
 
 
 def test_outliers_of_incomplete_rows():

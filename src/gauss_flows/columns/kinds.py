@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-Array = NDArray[np.float64]
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
 
-_LOG_SQRT_2PI = 0.5 * np.log(2.0 * np.pi)
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Interval(Kind):
         # From the nearer bound, so that no digit is lost beside it.
         half = ndtri(np.minimum(above, below) / width)
         codes = np.where(above < below, half, -half)
-        return codes, 0.5 * codes**2 + _LOG_SQRT_2PI - np.log(width)
+        return codes, 0.5 * codes**2 + LOG_SQRT_2PI - np.log(width)
 
     def decode(self, codes: Array) -> NDArray[Any]:
         """Bring back; what rounds to a bound becomes its nearest number inside."""
@@ -202,7 +202,7 @@ class Category(Kind):
         share = shares[index]
         lower, upper = before + u * share, after + (1.0 - u) * share
         codes = np.where(lower < upper, ndtri(lower), -ndtri(upper))
-        return codes, np.log(share) + 0.5 * codes**2 + _LOG_SQRT_2PI
+        return codes, np.log(share) + 0.5 * codes**2 + LOG_SQRT_2PI
 
     def decode(self, codes: Array) -> NDArray[Any]:
         """Take the level in whose interval a code lies."""

@@ -21,9 +21,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
+
 Array = NDArray[np.float64]
 
-_LOG_2PI = np.log(2 * np.pi)
 # Most numbers of a batch of matrices.
 _AT_ONCE = 2**22
 # Columns whose pattern is told by one number.
@@ -171,7 +172,7 @@ def _given(log_weights: Array, means: Array, covariances: Array, x: Array) -> _G
             guesses = seen_left @ np.swapaxes(regressions[p], 1, 2)
             left[:, rows] = np.where(patterns[p], guesses, seen_left)
     n_there = there[:, 0].sum(-1)
-    log_scale = log_scales.T[:, pattern] + 0.5 * _LOG_2PI * n_there[pattern]
+    log_scale = log_scales.T[:, pattern] + LOG_SQRT_2PI * n_there[pattern]
     return _Given(log_weights[:, None] - 0.5 * squares - log_scale, left, pattern, conditional)
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
 from gauss_flows.rbig import incomplete
 
 Array = NDArray[np.float64]
 
-_LOG_2PI = np.log(2 * np.pi)
 # Scales of the components that stand for the rows not seen yet, in units of the pooled one.
 _FAR_SCALES = (2.0, 6.0)
 # How long the moments of incomplete rows are improved.
@@ -199,7 +199,7 @@ def _log_terms(mixture: JointMixture, x: Array) -> Array:
     log_scales = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
     for k, (mean, whitener) in enumerate(zip(mixture.means, whiteners, strict=True)):
         terms[:, k] = -0.5 * np.square((x - mean) @ whitener.T).sum(1)
-    return terms + mixture.log_weights - log_scales - 0.5 * x.shape[1] * _LOG_2PI
+    return terms + mixture.log_weights - log_scales - x.shape[1] * LOG_SQRT_2PI
 
 
 def _log_sum(terms: Array) -> Array:

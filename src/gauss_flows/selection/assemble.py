@@ -135,7 +135,7 @@ def build_flow(
     n_dims = len(blocks[0].matrix)
     n_components = max(block.marginals.means.shape[1] for block in blocks)
     fitted = [
-        (block.matrix, _marginal_layer(pad(block.marginals, n_components))) for block in blocks
+        (block.matrix, marginal_layer(pad(block.marginals, n_components))) for block in blocks
     ]
     if family == "rbig":
         return flow_from_blocks([(FixedRotation(q), marginal) for q, marginal in fitted])
@@ -164,7 +164,7 @@ def build_mixture_flow(fitted: FittedMixture) -> Transformed:
     """
     layers: list[AbstractBijection] = []
     if fitted.block is not None:
-        layers.append(_marginal_layer(fitted.block.marginals))
+        layers.append(marginal_layer(fitted.block.marginals))
     layers.append(MixtureRosenblatt.from_mixture(*fitted.mixture))
     return flow_from_blocks([tuple(layers)])
 
@@ -195,7 +195,8 @@ def layers_of(flow: Any) -> AbstractBijection:
     return flow.bijection.bijection
 
 
-def _marginal_layer(marginals: Marginals) -> MixtureGaussianCDF:
+def marginal_layer(marginals: Marginals) -> MixtureGaussianCDF:
+    """Return the layer of one mixture for each column."""
     return MixtureGaussianCDF.from_mixture(*(jnp.asarray(part, float) for part in marginals))
 
 

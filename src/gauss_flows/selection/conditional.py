@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import equinox as eqx
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from flowjax.bijections import AbstractBijection, Chain, EmbedCondition, Invert
@@ -14,7 +13,6 @@ from jaxtyping import Array as JaxArray
 from numpy.typing import NDArray
 
 from gauss_flows.bijections.actnorm import ActNorm
-from gauss_flows.bijections.mixture_cdf import MixtureGaussianCDF
 from gauss_flows.bijections.mixture_rosenblatt import MixtureRosenblatt
 from gauss_flows.flows.assemble import standard_normal
 from gauss_flows.flows.coupling import (
@@ -24,7 +22,7 @@ from gauss_flows.flows.coupling import (
 )
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Marginals
-from gauss_flows.selection.assemble import layers_of
+from gauss_flows.selection.assemble import layers_of, marginal_layer
 from gauss_flows.selection.evaluate import log_density
 from gauss_flows.selection.fitting import held_back_folds
 from gauss_flows.selection.mixtures import FittedMixture, try_gaussians, try_mixtures
@@ -137,8 +135,8 @@ def conditional_mixture_flow(fitted: FittedMixture, n_given: int) -> Transformed
     n_dims = layer.shape[0]
     if fitted.block is not None:
         marginals = fitted.block.marginals
-        given = _layer(Marginals(*(part[:n_given] for part in marginals)))
-        own = _layer(Marginals(*(part[n_given:] for part in marginals)))
+        given = marginal_layer(Marginals(*(part[:n_given] for part in marginals)))
+        own = marginal_layer(Marginals(*(part[n_given:] for part in marginals)))
         # The mixture is one of the condition's normal scores.
         layer = Chain([own, EmbedCondition(layer, Through(given), (n_given,))])
     return Transformed(standard_normal(n_dims), Invert(Chain([layer])))
@@ -165,10 +163,6 @@ def _part(units: ActNorm, columns: slice) -> ActNorm:
     return eqx.tree_at(
         lambda one: (one.loc, one.log_scale), ActNorm(loc.shape[0]), (loc, log_scale)
     )
-
-
-def _layer(marginals: Marginals) -> MixtureGaussianCDF:
-    return MixtureGaussianCDF.from_mixture(*(jnp.asarray(part, float) for part in marginals))
 
 
 def _train(family: str, x: Array, y: Array, settings: Settings):
