@@ -64,7 +64,8 @@ class TestSeed001:
         tolerance = 1e-10 if precision == "float64" else 1e-5
         assert np.linalg.norm(z - z_coupling, axis=1).max() <= tolerance
         log_p = diagonal.log_prob(x)
-        assert np.abs(log_p - coupling.log_prob(x)).max() <= tolerance
+        # A row far out, of density e⁻⁹, has that many nats to round.
+        assert np.all(np.abs(log_p - coupling.log_prob(x)) <= tolerance * np.maximum(1, -log_p))
         assert log_p.mean() >= -2.198
         back = jax.vmap(coupling.bijection.transform)(z_coupling)
         assert np.abs(back - x).max() <= (1e-9 if precision == "float64" else 1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,8 @@ _FAR_SCALES = (2.0, 6.0)
 # How long the moments of incomplete rows are improved.
 _MOST_STEPS = 200
 _TOLERANCE = 1e-6
+# Rows no farther out leave their squares enough digits, and no more squares fit into memory.
+_NEAR, _MOST_SQUARES = 100.0, 4e7
 
 
 class JointMixture(NamedTuple):
@@ -89,11 +93,11 @@ def fit_joint_mixture(
         start = incomplete.complete(
             np.zeros(1), mean[None], pooled[None], x, np.random.default_rng([seed, 5])
         )
-    step = _incomplete_step if is_incomplete else _step
+    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x)
     mixture = _maximise(start, _k_means(start, n_components, seed), prior, strength)
     last = -np.inf
     for _ in range(max_iterations):
-        log_density, better = step(mixture, x, prior, strength)
+        log_density, better = step(mixture, prior, strength)
         reached = log_density.mean() + _log_prior(mixture, prior, strength) / n
         if reached - last < tolerance:
             break
@@ -121,7 +125,7 @@ def pooled_moments(x: Array) -> tuple[Array, Array]:
     gaussian = JointMixture(np.zeros(1), mean[None], prior[None])
     last = -np.inf
     for _ in range(_MOST_STEPS):
-        log_density, gaussian = _incomplete_step(gaussian, x, prior, 1.0)
+        log_density, gaussian = _incomplete_step(x, gaussian, prior, 1.0)
         if log_density.mean() - last < _TOLERANCE:
             break
         last = log_density.mean()
@@ -161,17 +165,70 @@ def _k_means(x: Array, n_components: int, seed: int) -> Array:
     return np.eye(n_components)[labels]
 
 
-def _step(
-    mixture: JointMixture, x: Array, prior: Array, strength: float
-) -> tuple[Array, JointMixture]:
-    """The log density of rows, and the mixture after one step of EM."""
-    terms = _log_terms(mixture, x)
-    log_density = _log_sum(terms)
-    return log_density, _maximise(x, np.exp(terms - log_density[:, None]), prior, strength)
+def _step_for(x: Array) -> Callable[[JointMixture, Array, float], tuple[Array, JointMixture]]:
+    """One step of EM: the log density of rows, and the mixture after it."""
+    has_digits = np.abs(x).max() < _NEAR and 0.5 * x.size * x.shape[1] < _MOST_SQUARES
+    monomials = _monomials(x) if has_digits else None
+
+    def step(mixture: JointMixture, prior: Array, strength: float) -> tuple[Array, JointMixture]:
+        if monomials is None:
+            terms = _log_terms(mixture, x)
+        else:
+            terms = monomials @ _coefficients(mixture)
+        top = terms.max(1, keepdims=True)
+        shares = np.exp(np.subtract(terms, top, out=terms), out=terms)
+        total = shares.sum(1, keepdims=True)
+        shares /= total
+        log_density = (top + np.log(total))[:, 0]
+        if monomials is None:
+            return log_density, _maximise(x, shares, prior, strength)
+        return log_density, _of_moments(shares.T @ monomials, prior, strength)
+
+    return step
+
+
+def _monomials(x: Array) -> Array:
+    """1, every coordinate, and every product of two: all that a Gaussian asks of a row.
+
+    With them the densities of all components, and all their moments, are one matrix product.
+    """
+    first, second = np.triu_indices(x.shape[1])
+    return np.column_stack([np.ones(len(x)), x, x[:, first] * x[:, second]])
+
+
+def _coefficients(mixture: JointMixture) -> Array:
+    """What makes of monomials each component's log density, weight included."""
+    log_weights, means, covariances = mixture
+    d = means.shape[1]
+    first, second = np.triu_indices(d)
+    precisions = np.linalg.inv(covariances)
+    pulls = np.einsum("kij,kj->ki", precisions, means)
+    constants = (
+        log_weights
+        - 0.5 * (pulls * means).sum(1)
+        - 0.5 * np.linalg.slogdet(covariances)[1]
+        - d * LOG_SQRT_2PI
+    )
+    products = -precisions[:, first, second] * np.where(first == second, 0.5, 1.0)
+    return np.column_stack([constants, pulls, products]).T
+
+
+def _of_moments(moments: Array, prior: Array, strength: float) -> JointMixture:
+    """The mixture of components whose shares of the monomials add up to these, shape (K, M)."""
+    d = len(prior)
+    first, second = np.triu_indices(d)
+    counts = moments[:, 0]
+    shared = np.maximum(counts, np.finfo(float).tiny)
+    means = moments[:, 1 : d + 1] / shared[:, None]
+    scatters = np.empty((len(counts), d, d))
+    central = moments[:, d + 1 :] - counts[:, None] * means[:, first] * means[:, second]
+    scatters[:, first, second] = scatters[:, second, first] = central
+    covariances = (scatters + prior) / (counts + strength)[:, None, None]
+    return JointMixture(np.log(shared / shared.sum()), means, covariances)
 
 
 def _incomplete_step(
-    mixture: JointMixture, x: Array, prior: Array, strength: float
+    x: Array, mixture: JointMixture, prior: Array, strength: float
 ) -> tuple[Array, JointMixture]:
     log_density, counts, sums, scatters = incomplete.moments(*mixture, x)
     shared = np.maximum(counts, np.finfo(float).tiny)

@@ -1,28 +1,10 @@
-"""Fit a one-dimensional Gaussian mixture to every column, in one jitted call."""
+"""Fit a one-dimensional Gaussian mixture to every column, for layers of JAX's precision."""
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import ArrayLike, Float
 
-from gaussianization.marginals import Histogram, MixtureFit, em
-from gaussianization.marginals.marginal_fit import fit_mixtures_with
-
-
-def _repeat(leap, columns, place, most):
-    def unfinished(state):
-        return jnp.any(state[0].climbs) & (state[1] < most)
-
-    def leap_and_count(state):
-        return leap(columns, state[0]), state[1] + 1
-
-    return lax.while_loop(unfinished, leap_and_count, (place, jnp.asarray(0)))
-
-
-JAX = em.Arrays(jnp, lambda a, b: (a * b).sum(-1), _repeat)
-fit_bins = jax.jit(partial(em.fit_bins, arrays=JAX), static_argnames="n_coarse")
+from gaussianization import marginals
+from gaussianization.marginals import Histogram, MixtureFit
 
 
 def fit_mixtures(
@@ -36,8 +18,8 @@ def fit_mixtures(
 ) -> MixtureFit:
     r"""Fit $f_i(x) = \sum_k w_{ik}\, N(x; \mu_{ik}, \sigma_{ik}^2)$ to every column by EM.
 
-    This is `gaussianization.marginals.fit_mixtures`, which says more, compiled and in JAX's
-    precision.
+    This is `gaussianization.marginals.fit_mixtures`, which says more, for mixtures that will be
+    used in JAX's precision.
 
     Args:
         x: The rows, shape `(n, d)`, or a histogram of them.
@@ -65,9 +47,7 @@ def fit_mixtures(
         >>> bool(np.all(np.abs(fit.log_likelihood + 0.5 * np.log(2 * np.pi * np.e)) < 0.05))
         True
     """
-    # NumPy arrays go in as they are: JAX takes them in its own precision.
-    return fit_mixtures_with(
-        fit_bins,
+    return marginals.fit_mixtures(
         x,
         n_components,
         sample_weight=sample_weight,

@@ -16,6 +16,9 @@ DataRotation = Literal["pca", "ica", "random", "sliced"]
 
 _MOST_SLICED_ROWS = 4096
 _SLICED_STEPS = 40
+# Farther out, in units of the quartiles' spread, a row says only that it is far: its size would
+# make up the covariance that ICA whitens by.
+_FARTHEST = 30.0
 
 
 def choose_rotation(
@@ -61,9 +64,17 @@ def choose_rotation(
     if rotation == "pca":
         return FixedRotation.from_data(x, sample_weight=sample_weight)
     if rotation == "ica":
-        return FixedRotation.ica(_resampled(x, sample_weight, len(x), random_state), random_state)
+        rows = _brought_in(_resampled(x, sample_weight, len(x), random_state))
+        return FixedRotation.ica(rows, random_state)
     rows = _resampled(x, sample_weight, _MOST_SLICED_ROWS, random_state)
     return FixedRotation(sliced_directions(rows, random_state=random_state))
+
+
+def _brought_in(x: np.ndarray) -> np.ndarray:
+    """Clip columns far outside their quartiles, where these have a spread."""
+    low, median, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
+    reach = np.where(high > low, _FARTHEST * (high - low), np.inf)
+    return np.clip(x, median - reach, median + reach)
 
 
 def check_rotation(rotation: str, *others: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,8 @@ import jax.random as jr
 import numpy as np
 from flowjax.distributions import AbstractTransformed
 from numpy.typing import NDArray
+
+from gauss_flows.rbig.blocks import QUICK_TO_COMPILE
 
 _ROWS_AT_ONCE = 16384
 
@@ -120,16 +123,16 @@ def _with(rows: _Array, condition: _Array | None) -> tuple[_Array, ...]:
     return (rows,) if condition is None else (rows, condition)
 
 
-@eqx.filter_jit
+@partial(eqx.filter_jit, compiler_options=QUICK_TO_COMPILE)
 def _log_density(flow, x, condition=None):
     return flow.log_prob(x, condition)
 
 
-@eqx.filter_jit
+@partial(eqx.filter_jit, compiler_options=QUICK_TO_COMPILE)
 def _to_latent(flow, x):
     return jax.vmap(flow.bijection.inverse)(x)
 
 
-@eqx.filter_jit
+@partial(eqx.filter_jit, compiler_options=QUICK_TO_COMPILE)
 def _to_data(flow, z, *condition):
     return jax.vmap(flow.bijection.transform)(z, *condition)

@@ -23,10 +23,11 @@ from gauss_flows.selection.words import counted
 Array = NDArray[np.float64]
 Masks = Sequence[NDArray[np.bool_]]
 
-_NUMBERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+_NUMBERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 _FIRST_NUMBER = 5
 # Numbers that the ladder goes on for after the best.
 _PATIENCE = 2
+_ROUNDS = 2
 _FEWEST_ROWS_A_COMPONENT = 5
 _DIAGONAL_SHARES = (0.0, 0.05, 0.2, 0.5)
 # More rows than these tell the number of components no better.
@@ -39,7 +40,7 @@ _SEARCH_WORK, _WORK = 2e9, 1e11
 _MOST_STEPS = 200
 _FEWEST_STEPS = 10
 # Fits from other starts, of which the last one is the mean.
-_N_STARTS = 3
+_N_STARTS = 10
 # So few have no correlations to lose.
 _FEW_COLUMNS = 3
 
@@ -198,8 +199,9 @@ def try_mixtures(
     for best in settled if search.is_small else [search.best(settled)]:
         first = best.marginals_first
         if n_components is None:
-            best = search.climb(best)
-            best = search.settle(first, best.recipe.n_components)
+            for _ in range(_ROUNDS):
+                best = search.climb(best)
+                best = search.settle(first, best.recipe.n_components)
             tried += search.grid(first, 1, strengths=search.strengths[:1])
         tried.append(best)
     best = search.best(tried)
@@ -247,7 +249,7 @@ class _Search:
         self._x, self._held_back, self._seed, self._n_given = x, held_back, seed, n_given
         n_fitted, d = min(int((~held).sum()) for held in held_back), x.shape[1]
         self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
-        self.strengths = [1.0, 4.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
+        self.strengths = [1.0, 4.0, 16.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
         self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
         self.is_small = x.size <= _FEW_VALUES
         self._found = [] if found is None else found

@@ -1,12 +1,6 @@
-"""Expectation-maximisation for one-dimensional Gaussian mixtures, every column at once.
-
-It is written once for NumPy and for what has NumPy's functions and traces them, such as
-`jax.numpy`: `Arrays` says which, and how a step is repeated. Updates in place are NumPy's to
-exploit; elsewhere they only rebind a name.
-"""
+"""Expectation-maximisation for one-dimensional Gaussian mixtures, every column at once."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,24 +59,6 @@ class Place(NamedTuple):
         return self.n_small < _ENOUGH_SMALL
 
 
-Leap = Callable[[Columns, Place], Place]
-
-
-class Arrays(NamedTuple):
-    """The arrays to compute with.
-
-    Args:
-        xp: A module with NumPy's functions.
-        dot: Sum of products over the last axis.
-        repeat: `repeat(leap, columns, place, most)` leaps until no column climbs, at most `most`
-            times, and returns the place and the number of leaps.
-    """
-
-    xp: Any
-    dot: Callable[[Any, Any], Any]
-    repeat: Callable[[Leap, Columns, Place, Any], tuple[Place, Any]]
-
-
 def fit_bins(
     bins: Bins,
     starts: Mixture,
@@ -90,8 +66,6 @@ def fit_bins(
     tolerance: float,
     max_iterations: int,
     n_coarse: int,
-    *,
-    arrays: Arrays,
 ) -> tuple[Mixture, Float[Any, " d"], Int[Any, ""]]:
     """Climb from every start on merged bins, then from each column's best on all of them.
 
@@ -102,92 +76,88 @@ def fit_bins(
         tolerance: A column stops when three steps raise its log-likelihood by no more nats.
         max_iterations: Most EM steps in either part.
         n_coarse: Number of merged bins; a power of two.
-        arrays: The arrays to compute with.
 
     Returns:
         The mixture, its mean log-likelihood in nats of shape `(d,)`, and the steps taken.
     """
-    xp = arrays.xp
     d = bins.weights.shape[0]
     n_starts = starts.means.shape[0] // d
     most = -(-max_iterations // _STEPS_IN_A_LEAP)
 
     # The first part only has to choose a basin, for which single precision is plenty.
-    rough = Columns(*_merge_neighbours(bins, n_coarse, xp), floor)
-    rough = (_single(xp.concatenate([part] * n_starts)) for part in rough)
+    rough = Columns(*_merge_neighbours(bins, n_coarse), floor)
+    rough = (_single(np.concatenate([part] * n_starts)) for part in rough)
     start = Mixture(*(_single(part) for part in starts))
-    first, n_first = _climb(Columns(*rough), start, 10 * tolerance, most, arrays)
-    best = xp.argmax(first.value.reshape(n_starts, d), axis=0), xp.arange(d)
+    first, n_first = _climb(Columns(*rough), start, 10 * tolerance, most)
+    best = np.argmax(first.value.reshape(n_starts, d), axis=0), np.arange(d)
     chosen = (part.reshape(n_starts, d, -1)[best] for part in first.mixture)
     start = Mixture(*(part.astype(bins.means.dtype) for part in chosen))
-    second, n_second = _climb(Columns(*bins, floor), start, tolerance, most, arrays)
-    mixture = normalise(second.mixture, floor, xp)
-    value = _mean_log_density(bins, mixture, xp)
+    second, n_second = _climb(Columns(*bins, floor), start, tolerance, most)
+    mixture = normalise(second.mixture, floor)
+    value = _mean_log_density(bins, mixture)
     return mixture, value, _STEPS_IN_A_LEAP * (n_first + n_second)
 
 
-def em_step(columns: Columns, mixture: Mixture, arrays: Arrays) -> tuple[Mixture, Float[Any, " d"]]:
+def em_step(columns: Columns, mixture: Mixture) -> tuple[Mixture, Float[Any, " d"]]:
     """Take one EM step.
 
     Args:
         columns: What to fit.
         mixture: One mixture per column.
-        arrays: The arrays to compute with.
 
     Returns:
         The mixture after the step, and the mean log-likelihood before it, less a constant.
     """
-    xp, dot = arrays.xp, arrays.dot
     weights, means, variances, floor = columns
     lw, mu, lv = mixture
     delta = means[:, None] - mu[..., None]
     square = delta * delta
     square += variances[:, None]
-    e = (0.5 * xp.exp(-lv))[..., None] * square
+    e = (0.5 * np.exp(-lv))[..., None] * square
     e = (lw - 0.5 * lv)[..., None] - e
     top = e.max(1, keepdims=True)
     e -= top
-    e = xp.exp(e)
+    e = np.exp(e)
     total = e.sum(1, keepdims=True)
     e *= weights[:, None] / total
     mass = e.sum(-1)
-    safe = xp.maximum(mass, np.finfo(mass.dtype).tiny)
+    safe = np.maximum(mass, np.finfo(mass.dtype).tiny)
     # Moments about the old mean: no cancellation for a narrow component far from zero.
-    shift = dot(e, delta) / safe
-    variance = dot(e, square) / safe - shift**2
+    shift = np.vecdot(e, delta) / safe
+    variance = np.vecdot(e, square) / safe - shift**2
     alive = mass > _SMALLEST_WEIGHT
     updated = Mixture(
-        xp.log(xp.maximum(mass, _SMALLEST_WEIGHT)),
-        xp.where(alive, mu + shift, mu),
-        xp.where(alive, xp.log(xp.maximum(variance, floor[:, None])), lv),
+        np.log(np.maximum(mass, _SMALLEST_WEIGHT)),
+        np.where(alive, mu + shift, mu),
+        np.where(alive, np.log(np.maximum(variance, floor[:, None])), lv),
     )
-    return updated, dot(weights, (top + xp.log(total))[:, 0])
+    return updated, np.vecdot(weights, (top + np.log(total))[:, 0])
 
 
-def normalise(mixture: Mixture, floor: Float[Any, " d"], xp: Any) -> Mixture:
+def normalise(mixture: Mixture, floor: Float[Any, " d"]) -> Mixture:
     """Make each row's weights sum to one, and no variance smaller than the floor."""
     lw = mixture.log_weights - mixture.log_weights.max(-1, keepdims=True)
-    lw = lw - xp.log(xp.exp(lw).sum(-1, keepdims=True))
-    lv = xp.maximum(mixture.log_variances, xp.log(floor)[:, None])
+    lw = lw - np.log(np.exp(lw).sum(-1, keepdims=True))
+    lv = np.maximum(mixture.log_variances, np.log(floor)[:, None])
     return Mixture(lw, mixture.means, lv)
 
 
-def _mean_log_density(bins, mixture, xp):
+def _mean_log_density(bins, mixture):
     """Mean log-density of the rows in the bins, right to second order in a bin's width."""
     lw, mu, lv = (part[..., None] for part in mixture)
-    precision = xp.exp(-lv)
+    precision = np.exp(-lv)
     delta = bins.means[:, None] - mu
     terms = lw - 0.5 * lv - 0.5 * precision * delta**2
     top = terms.max(1, keepdims=True)
-    share = xp.exp(terms - top)
+    share = np.exp(terms - top)
     total = share.sum(1, keepdims=True)
     share = share / total
-    log_density = (top + xp.log(total))[:, 0]
+    log_density = (top + np.log(total))[:, 0]
     slope = precision * delta
     curvature = (share * (slope**2 - precision)).sum(1) - (share * slope).sum(1) ** 2
     # Where a bin is wider than what it covers the series misleads; the EM bound does not.
     bound = -0.5 * bins.variances * (share * precision).sum(1)
-    second = xp.maximum(0.5 * bins.variances * curvature, bound)
+    second = np.maximum(0.5 * bins.variances * curvature, bound)
     return (bins.weights * (log_density + second)).sum(-1) - _LOG_SQRT_2PI
 
 
@@ -195,14 +165,14 @@ def _single(array):
     return array.astype(np.float32)
 
 
-def _merge_neighbours(bins, n, xp):
+def _merge_neighbours(bins, n):
     d, m = bins.weights.shape
     if n >= m:
         return bins
     w, c, v = (part.reshape(d, n, m // n) for part in bins)
     total = w.sum(-1)
-    share = w / xp.maximum(total, np.finfo(w.dtype).tiny)[..., None]
-    mean = xp.where(total > 0, (share * c).sum(-1), c[..., 0])
+    share = w / np.maximum(total, np.finfo(w.dtype).tiny)[..., None]
+    mean = np.where(total > 0, (share * c).sum(-1), c[..., 0])
     return Bins(total, mean, (share * (v + (c - mean[..., None]) ** 2)).sum(-1))
 
 
@@ -212,45 +182,31 @@ def _length(direction, weights, precisions):
     return (weights * (lw**2 + precisions * mu**2 + lv**2)).sum(-1)
 
 
-def _climb(columns, mixture, tolerance, most, arrays):
+def _climb(columns, mixture, tolerance, most):
     """Squared extrapolation: two EM steps, a leap along them kept only if it climbs, a third."""
-    xp = arrays.xp
 
     def leap(columns, place):
         start = place.mixture
-        one, _ = em_step(columns, start, arrays)
-        two, value_one = em_step(columns, one, arrays)
+        one, _ = em_step(columns, start)
+        two, value_one = em_step(columns, one)
         step = [b - a for a, b in zip(start, one, strict=True)]
         bend = [c - 2 * b + a for a, b, c in zip(start, one, two, strict=True)]
-        metric = xp.exp(start.log_weights), xp.exp(-start.log_variances)
-        bent = xp.maximum(_length(bend, *metric), np.finfo(columns.floor.dtype).tiny)
-        size = xp.clip(xp.sqrt(_length(step, *metric) / bent), 1.0, _LONGEST_LEAP)[:, None]
+        metric = np.exp(start.log_weights), np.exp(-start.log_variances)
+        bent = np.maximum(_length(bend, *metric), np.finfo(columns.floor.dtype).tiny)
+        size = np.clip(np.sqrt(_length(step, *metric) / bent), 1.0, _LONGEST_LEAP)[:, None]
         path = zip(start, step, bend, strict=True)
         far = Mixture(*(a + 2 * size * s + size**2 * b for a, s, b in path))
-        three, value_far = em_step(columns, normalise(far, columns.floor, xp), arrays)
+        three, value_far = em_step(columns, normalise(far, columns.floor))
         keep = value_far >= value_one
-        value = xp.where(keep, value_far, value_one)
-        n_small = xp.where(value - place.value > tolerance, 0, place.n_small + 1)
-        new = (xp.where(keep[:, None], a, b) for a, b in zip(three, two, strict=True))
-        # A column that has arrived stays, so that its fit does not depend on the others'.
-        climbs = place.climbs
-        lw, mu, lv = (xp.where(climbs[:, None], a, b) for a, b in zip(new, start, strict=True))
-        return Place(
-            lw,
-            mu,
-            lv,
-            xp.where(climbs, value, place.value),
-            xp.where(climbs, n_small, place.n_small),
-        )
+        value = np.where(keep, value_far, value_one)
+        n_small = np.where(value - place.value > tolerance, 0, place.n_small + 1)
+        lw, mu, lv = (np.where(keep[:, None], a, b) for a, b in zip(three, two, strict=True))
+        return Place(lw, mu, lv, value, n_small)
 
+    lowest = np.full_like(columns.floor, -np.inf)
     lw, mu, lv = mixture
-    lowest = xp.full_like(columns.floor, -xp.inf)
-    first = Place(lw, mu, lv, lowest, xp.zeros(lowest.shape, int))
-    return arrays.repeat(leap, columns, first, most)
-
-
-def _repeat(leap, columns, place, most):
-    """Repeat with NumPy: a column that has arrived is no longer computed."""
+    place = Place(lw, mu, lv, lowest, np.zeros(lowest.shape, int))
+    # A column that has arrived is no longer computed, so its fit does not depend on the others'.
     arrived = Place(*(part.copy() for part in place))
     rows, n_leaps = np.arange(len(place.value)), 0
     while rows.size and n_leaps < most:
@@ -266,6 +222,3 @@ def _repeat(leap, columns, place, most):
         columns = Columns(*(part[climbs] for part in columns))
         place = Place(*(part[climbs] for part in place))
     return arrived, n_leaps
-
-
-NUMPY = Arrays(np, np.vecdot, _repeat)

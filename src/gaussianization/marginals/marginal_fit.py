@@ -1,14 +1,12 @@
 """Fit a one-dimensional Gaussian mixture to every column."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, DTypeLike
 
-from gaussianization.marginals.em import NUMPY, Bins, Mixture, fit_bins
+from gaussianization.marginals.em import Bins, Mixture, fit_bins
 from gaussianization.marginals.histograms import Histogram, location_and_spread
 
 _N_COARSE = 64
@@ -108,44 +106,6 @@ def fit_mixtures(
         >>> bool(np.all(np.abs(fit.log_likelihood + 0.5 * np.log(2 * np.pi * np.e)) < 0.05))
         True
     """
-    return fit_mixtures_with(
-        partial(fit_bins, arrays=NUMPY),
-        x,
-        n_components,
-        sample_weight=sample_weight,
-        n_bins=n_bins,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        dtype=dtype,
-    )
-
-
-def fit_mixtures_with(
-    climb: Callable[..., tuple[Mixture, Any, Any]],
-    x: Float[ArrayLike, "n d"] | Histogram,
-    n_components: int,
-    *,
-    sample_weight: Float[ArrayLike, " n"] | None,
-    n_bins: int,
-    tolerance: float,
-    max_iterations: int,
-    dtype: DTypeLike,
-) -> MixtureFit:
-    """Fit as `fit_mixtures` does, with another run of the EM.
-
-    Args:
-        climb: `gaussianization.marginals.em.fit_bins` with its arrays given.
-        x: See `fit_mixtures`, as for all that follows.
-        n_components: Number of components.
-        sample_weight: Weights of the rows.
-        n_bins: Number of bins.
-        tolerance: Gain at which a column stops.
-        max_iterations: Most EM steps.
-        dtype: Precision in which the mixtures will be used.
-
-    Returns:
-        The fitted mixtures.
-    """
     if n_components < 1:
         raise ValueError(f"Expected n_components >= 1; got {n_components}.")
     if n_bins < 2 or n_bins & (n_bins - 1):
@@ -157,7 +117,7 @@ def fit_mixtures_with(
     location, spread = location_and_spread(x)
     standard = _with_finite_squares(standardise(x, location, spread))
     starts = [_start(standard, n_components, exponent) for exponent in _START_EXPONENTS]
-    mixture, value, n_iterations = climb(
+    mixture, value, n_iterations = fit_bins(
         Bins(*standard[:3]),
         Mixture(*(np.concatenate(parts) for parts in zip(*starts, strict=True))),
         _variance_floor(standard),
