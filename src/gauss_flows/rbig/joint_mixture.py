@@ -105,6 +105,21 @@ def fit_joint_mixture(
     return mixture
 
 
+def of_clusters(x: Array, n_components: int, *, seed: int = 0) -> JointMixture:
+    """Summarise rows by the weight, mean and covariance of each of K clusters.
+
+    Args:
+        x: Rows of shape (n, d), in units near 1.
+        n_components: K, no more than n.
+        seed: Seed of k-means.
+
+    Returns:
+        The summary: a mixture but for its covariances, which may be singular.
+    """
+    d = x.shape[1]
+    return _maximise(x, _k_means(x, n_components, seed), np.zeros((d, d)), 0.0)
+
+
 def pooled_moments(x: Array) -> tuple[Array, Array]:
     """Compute the mean and covariance of rows.
 
@@ -171,10 +186,7 @@ def _step_for(x: Array) -> Callable[[JointMixture, Array, float], tuple[Array, J
     monomials = _monomials(x) if has_digits else None
 
     def step(mixture: JointMixture, prior: Array, strength: float) -> tuple[Array, JointMixture]:
-        if monomials is None:
-            terms = _log_terms(mixture, x)
-        else:
-            terms = monomials @ _coefficients(mixture)
+        terms = _log_terms(mixture, x) if monomials is None else monomials @ _coefficients(mixture)
         top = terms.max(1, keepdims=True)
         shares = np.exp(np.subtract(terms, top, out=terms), out=terms)
         total = shares.sum(1, keepdims=True)
@@ -210,7 +222,7 @@ def _coefficients(mixture: JointMixture) -> Array:
         - d * LOG_SQRT_2PI
     )
     products = -precisions[:, first, second] * np.where(first == second, 0.5, 1.0)
-    return np.column_stack([constants, pulls, products]).T
+    return np.vstack([constants, pulls.T, products.T])
 
 
 def _of_moments(moments: Array, prior: Array, strength: float) -> JointMixture:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from gauss_flows.rbig.blocks import QUICK_TO_COMPILE
 
 _ROWS_AT_ONCE = 16384
+_filter_jit: Any = eqx.filter_jit
+_jit = partial(_filter_jit, compiler_options=QUICK_TO_COMPILE)
 
 _Array = NDArray[np.float64]
 
@@ -123,16 +125,16 @@ def _with(rows: _Array, condition: _Array | None) -> tuple[_Array, ...]:
     return (rows,) if condition is None else (rows, condition)
 
 
-@partial(eqx.filter_jit, compiler_options=QUICK_TO_COMPILE)
+@_jit
 def _log_density(flow, x, condition=None):
     return flow.log_prob(x, condition)
 
 
-@partial(eqx.filter_jit, compiler_options=QUICK_TO_COMPILE)
+@_jit
 def _to_latent(flow, x):
     return jax.vmap(flow.bijection.inverse)(x)
 
 
-@partial(eqx.filter_jit, compiler_options=QUICK_TO_COMPILE)
+@_jit
 def _to_data(flow, z, *condition):
     return jax.vmap(flow.bijection.transform)(z, *condition)

@@ -33,9 +33,9 @@ __all__ = ["Candidate", "Fitted", "Settings", "fit_flow", "held_back_folds"]
 Array = NDArray[np.float64]
 
 _MOST_BLOCKS = 10
-# Below this, every row is held back once, in one of the folds; above it one fold says enough.
-_FEW_ROWS = 5_000
-_FOLDS = 5
+# Every row of a small table is held back once, in one of the folds; of more rows fewer folds say
+# enough.
+_FOLDS, _MOST_ROWS_FITTED = 5, 20_000
 # The share of its correlations that the Gaussian of an interrupted fit does without.
 _SAFE_SHARE = 0.05
 
@@ -189,7 +189,8 @@ def held_back_folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
     order = np.random.default_rng([seed, 1]).permutation(n_rows)
     fold = np.empty(n_rows, int)
     fold[order] = np.arange(n_rows) % _FOLDS
-    return [fold == i for i in range(_FOLDS if n_rows < _FEW_ROWS else 1)]
+    n_folds = int(np.clip(_MOST_ROWS_FITTED // n_rows, 1, _FOLDS))
+    return [fold == i for i in range(n_folds)]
 
 
 def _choose_blocks(

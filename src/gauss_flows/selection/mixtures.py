@@ -15,9 +15,11 @@ from gauss_flows.rbig.incomplete import complete
 from gauss_flows.rbig.joint_mixture import (
     JointMixture,
     fit_joint_mixture,
+    of_clusters,
     pooled_moments,
     with_far_rows,
 )
+from gauss_flows.rbig.kernel_mixture import smoothed
 from gauss_flows.selection.words import counted
 
 Array = NDArray[np.float64]
@@ -41,8 +43,12 @@ _MOST_STEPS = 200
 _FEWEST_STEPS = 10
 # Fits from other starts, of which the last one is the mean.
 _N_STARTS = 10
-# So few have no correlations to lose.
+# So few have no correlations to lose, and rows enough around each for a kernel density.
 _FEW_COLUMNS = 3
+# Gaussians that stand for all kernels, and the kernels' widths.
+_MOST_KERNELS = 300
+_BANDWIDTHS = (0.4, 0.25, 0.16, 0.1, 0.064, 0.04, 0.025, 0.016)
+_BETWEEN = 1.25
 
 
 _MARGINALS = Recipe(marginals_first=True, n_components=None)
@@ -89,6 +95,31 @@ class MixtureRecipe(NamedTuple):
         return with_far_rows(mixture, mean, pooled, len(x))
 
 
+class KernelRecipe(NamedTuple):
+    """How a kernel density is fitted.
+
+    Args:
+        n_components: Number of Gaussians that stand for all the kernels.
+        bandwidth: The kernel's width, in units of the rows'.
+    """
+
+    n_components: int
+    bandwidth: float
+
+    def __str__(self) -> str:
+        """Return for example `a kernel density of 300 Gaussians`."""
+        return f"a kernel density of {self.n_components} Gaussians"
+
+    def fit(self, x: Array, seed: int) -> JointMixture:
+        """Fit it to rows of shape (n, d)."""
+        return self.smooth(of_clusters(x, self.n_components, seed=seed), x)
+
+    def smooth(self, summary: JointMixture, x: Array) -> JointMixture:
+        """Fit it to rows that have been summarised."""
+        mean, pooled = pooled_moments(x)
+        return with_far_rows(smoothed(summary, self.bandwidth, pooled), mean, pooled, len(x))
+
+
 class FittedMixture(NamedTuple):
     """A joint mixture, and the block of marginals before it if there is one."""
 
@@ -126,12 +157,12 @@ class MixtureTrial(NamedTuple):
 
     Args:
         marginals_first: Whether every column is Gaussianized before it.
-        recipe: The mixture.
+        recipe: The mixture, or the kernel density.
         log_density: Nats of the rows held back, in the order of the folds.
     """
 
     marginals_first: bool
-    recipe: MixtureRecipe
+    recipe: MixtureRecipe | KernelRecipe
     log_density: Array
 
     def __str__(self) -> str:
@@ -145,6 +176,8 @@ class MixtureTrial(NamedTuple):
         has made too much of is thinned by the others.
         """
         block, rows = self._before(x)
+        if isinstance(self.recipe, KernelRecipe):
+            return FittedMixture(block, self.recipe.fit(rows, seed))
         starts = 1 + (_N_STARTS - 1) * (
             self.recipe.n_components > 1 and self.recipe.work(x) < _WORK / _MOST_STEPS
         )
@@ -204,11 +237,12 @@ def try_mixtures(
                 best = search.settle(first, best.recipe.n_components)
             tried += search.grid(first, 1, strengths=search.strengths[:1])
         tried.append(best)
+    if n_components is None and search.suits_kernels:
+        tried += [search.narrow(first) for first in (False, True)]
     best = search.best(tried)
     if search.is_part:
-        best = _Search(x, held_back, seed, n_given, most_rows=len(x)).tried(
-            best.marginals_first, *best.recipe
-        )
+        whole = _Search(x, held_back, seed, n_given, most_rows=len(x))
+        best = whole.tried(best.marginals_first, best.recipe)
     mean = Estimate.of_mean(best.log_density).value
     tell(f"{best}: {mean:.3f} nats on rows held back in {counted(len(held_back), 'fold')}")
     return best
@@ -251,10 +285,12 @@ class _Search:
         self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
         self.strengths = [1.0, 4.0, 16.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
         self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
+        self.suits_kernels = d <= _FEW_COLUMNS and not np.isnan(x).any()
         self.is_small = x.size <= _FEW_VALUES
         self._found = [] if found is None else found
         self.tried = cache(self._tried)
         self._fold_rows = cache(self._rows)
+        self._summary = cache(self._summarised)
 
     @staticmethod
     def best(trials: Iterable[MixtureTrial]) -> MixtureTrial:
@@ -266,7 +302,7 @@ class _Search:
     ) -> list[MixtureTrial]:
         """So many Gaussians with every strength and share."""
         return [
-            self.tried(marginals_first, n_components, strength, share)
+            self.tried(marginals_first, MixtureRecipe(n_components, strength, share))
             for strength in strengths or self.strengths
             for share in self.shares
         ]
@@ -276,11 +312,11 @@ class _Search:
         if self.is_small:
             return self.best(self.grid(marginals_first, n_components))
         best = self.best(
-            self.tried(marginals_first, n_components, strength, self.shares[0])
+            self.tried(marginals_first, MixtureRecipe(n_components, strength, self.shares[0]))
             for strength in self.strengths
         )
         return self.best(
-            self.tried(marginals_first, n_components, best.recipe.strength, share)
+            self.tried(marginals_first, best.recipe._replace(diagonal_share=share))
             for share in self.shares
         )
 
@@ -290,7 +326,7 @@ class _Search:
         for number in _NUMBERS:
             if number == 1 or number > self.most:
                 continue
-            trial = self.tried(best.marginals_first, number, *best.recipe[1:])
+            trial = self.tried(best.marginals_first, best.recipe._replace(n_components=number))
             chosen = self.best([best, trial])
             since = 0 if chosen is trial else since + (number > best.recipe.n_components)
             best = chosen
@@ -298,20 +334,38 @@ class _Search:
                 break
         return best
 
-    def _tried(
-        self, marginals_first: bool, n_components: int, strength: float, share: float
-    ) -> MixtureTrial:
-        recipe = MixtureRecipe(n_components, strength, share)
+    def narrow(self, marginals_first: bool) -> MixtureTrial:
+        """The kernel density of the best width: narrower as long as that helps, then between."""
+        number = min(_MOST_KERNELS, self.most)
+        trials: dict[float, MixtureTrial] = {}
+        for width in _BANDWIDTHS:
+            trials[width] = self.tried(marginals_first, KernelRecipe(number, width))
+            if trials[width] is not self.best(trials.values()):
+                break
+        best = max(trials, key=lambda width: trials[width].log_density.mean())
+        for width in (best * _BETWEEN, best / _BETWEEN):
+            trials[width] = self.tried(marginals_first, KernelRecipe(number, width))
+        return self.best(trials.values())
+
+    def _tried(self, marginals_first: bool, recipe: MixtureRecipe | KernelRecipe) -> MixtureTrial:
         scores = []
         for fold, held in enumerate(self._held_back):
             rows, log_det = self._fold_rows(fold, marginals_first)
-            mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE, _SEARCH_WORK)
+            if isinstance(recipe, KernelRecipe):
+                summary = self._summary(fold, marginals_first, recipe.n_components)
+                mixture = recipe.smooth(summary, rows[~held])
+            else:
+                mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE, _SEARCH_WORK)
             fitted = FittedMixture(None, mixture)
             density = fitted.conditional_log_density(rows[held], self._n_given)
             scores.append(density + log_det[held])
         trial = MixtureTrial(marginals_first, recipe, np.concatenate(scores))
         self._found.append(trial)
         return trial
+
+    def _summarised(self, fold: int, marginals_first: bool, n_components: int) -> JointMixture:
+        rows = self._fold_rows(fold, marginals_first)[0][~self._held_back[fold]]
+        return of_clusters(rows, n_components, seed=self._seed)
 
     def _rows(self, fold: int, marginals_first: bool) -> tuple[Array, Array]:
         if not marginals_first:

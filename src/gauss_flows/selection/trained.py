@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.rbig.blocks import Block, grow
 from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_flow
+from gauss_flows.selection.mixtures import KernelRecipe, MixtureRecipe
 from gauss_flows.selection.recipes import Trial
 from gauss_flows.selection.settings import AfterMixture, Settings
 from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
@@ -33,6 +34,8 @@ _FEW_COLUMNS = 3
 _WIDE_STEPS = 600
 # Couplings after a mixture do what most of its components were needed for.
 _COMPONENTS_KEPT = 0.25
+# And those that take the place of kernels.
+_MOST_COMPONENTS = 13
 
 
 def n_coupled(n_dims: int) -> int:
@@ -63,7 +66,10 @@ def fewer_components(recipe: AfterMixture) -> AfterMixture:
     """Leave out the components that couplings make up for, with less noise."""
     trial = recipe.mixture
     n_components = max(1, round(_COMPONENTS_KEPT * trial.recipe.n_components))
-    smaller = trial.recipe._replace(n_components=n_components)
+    if isinstance(trial.recipe, KernelRecipe):
+        smaller = MixtureRecipe(min(n_components, _MOST_COMPONENTS), 1.0, 0.0)
+    else:
+        smaller = trial.recipe._replace(n_components=n_components)
     return AfterMixture(trial._replace(recipe=smaller))
 
 
