@@ -5,7 +5,12 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from gauss_flows.rbig.joint_mixture import JointMixture, fit_joint_mixture, with_far_rows
+from gauss_flows.rbig.joint_mixture import (
+    JointMixture,
+    _step_for,
+    fit_joint_mixture,
+    with_far_rows,
+)
 
 
 def two_clusters(n, seed=0):
@@ -90,3 +95,29 @@ def test_far_rows_have_the_share_of_one_row_more(n_rows):
     assert lost.max() <= np.log1p(1 / n_rows) + 1e-12
     far = np.array([[40.0, -40.0]])
     assert wide.log_density(far) > mixture.log_density(far) + 100
+
+
+@pytest.mark.parametrize("far", [0.0, 1e3])
+def test_a_step_is_what_the_formulas_say(far):
+    """Both ways of taking it: by products of all rows, and component by component."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    x[0, 1] += far
+    prior, strength = 0.3 * np.eye(3), 2.0
+    covariances = np.stack([np.cov(rng.normal(size=(3, 9))) for _ in range(4)])
+    mixture = JointMixture(np.log([0.1, 0.2, 0.3, 0.4]), rng.normal(size=(4, 3)), covariances)
+    terms = np.stack(
+        [lw + multivariate_normal(m, c).logpdf(x) for lw, m, c in zip(*mixture, strict=True)]
+    )
+    total = np.logaddexp.reduce(terms, axis=0)
+    log_density, better = _step_for(x)(mixture, prior, strength)
+    np.testing.assert_allclose(log_density, total, rtol=1e-9)
+    shares = np.exp(terms - total)
+    for k, share in enumerate(shares):
+        mean = share @ x / share.sum()
+        left = x - mean
+        scatter = np.einsum("n,ni,nj->ij", share, left, left)
+        np.testing.assert_allclose(better.means[k], mean, rtol=1e-9, atol=1e-12)
+        expected = (scatter + prior) / (share.sum() + strength)
+        np.testing.assert_allclose(better.covariances[k], expected, rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(np.exp(better.log_weights), shares.mean(1), rtol=1e-9)

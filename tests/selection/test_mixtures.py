@@ -10,7 +10,13 @@ from gauss_flows.rbig.blocks import log_normal, push
 from gauss_flows.selection import fitting
 from gauss_flows.selection.assemble import build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial, _Search, try_mixtures
+from gauss_flows.selection.mixtures import (
+    KernelRecipe,
+    MixtureRecipe,
+    MixtureTrial,
+    _Search,
+    try_mixtures,
+)
 
 FOLDS = [np.arange(300) % 5 == fold for fold in range(5)]
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 1.0]])
@@ -66,7 +72,7 @@ def test_folds_are_scored_by_what_was_fitted_without_them(marginals_first):
     fold = FOLDS[0]
     alone = MixtureTrial(marginals_first, recipe, np.zeros(1))
     expected = log_density(build_mixture_flow(alone.fit_once(x[~fold], 0)), x[fold])
-    found = _Search(x, FOLDS, 0).tried(marginals_first, *recipe).log_density[: fold.sum()]
+    found = _Search(x, FOLDS, 0).tried(marginals_first, recipe).log_density[: fold.sum()]
     # The search stops its climbs earlier, and the flow holds its numbers in single precision.
     np.testing.assert_allclose(found, expected, atol=0.2)
     assert abs(np.mean(found - expected)) < 0.02
@@ -89,9 +95,29 @@ def test_the_flow_is_the_mixture(x64, marginals_first):
 def test_the_fit_is_the_mean_of_several():
     x = clusters(300)
     trial = MixtureTrial(False, MixtureRecipe(5, 1.0, 0.0), np.zeros(1))
-    parts = [np.exp(trial.fit_once(x, seed).log_density(x)) for seed in range(3)]
+    parts = [np.exp(trial.fit_once(x, seed).log_density(x)) for seed in range(10)]
     assert not np.allclose(parts[0], parts[1])
     np.testing.assert_allclose(np.exp(trial.fit(x, 0).log_density(x)), np.mean(parts, axis=0))
+
+
+def test_a_density_with_edges_gets_kernels():
+    rng = np.random.default_rng(0)
+    square = rng.uniform(-1, 1, size=(2500, 2)) + 2 * rng.integers(2, size=(2500, 1)) * [3, 1]
+    held_back = [np.arange(2500) % 5 == 0]
+    trial = try_mixtures(square / square.std(0), held_back)
+    assert isinstance(trial.recipe, KernelRecipe)
+    assert trial.recipe.n_components == 300
+    assert 0.02 < trial.recipe.bandwidth < 0.2
+    assert not isinstance(try_mixtures(clusters(300), FOLDS).recipe, KernelRecipe)
+
+
+def test_a_kernel_density_is_scored_as_it_is_fitted():
+    x, fold = clusters(300), FOLDS[0]
+    recipe = KernelRecipe(40, 0.2)
+    alone = MixtureTrial(True, recipe, np.zeros(1))
+    expected = log_density(build_mixture_flow(alone.fit(x[~fold], 0)), x[fold])
+    found = _Search(x, FOLDS, 0).tried(True, recipe).log_density[: fold.sum()]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_every_trial_is_handed_out_as_soon_as_it_is_scored():

@@ -11,14 +11,15 @@ from gauss_flows.rbig.blocks import Recipe
 from gauss_flows.selection import contest, trained
 from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial
+from gauss_flows.selection.mixtures import KernelRecipe, MixtureRecipe, MixtureTrial
 from gauss_flows.selection.recipes import Trial
 from gauss_flows.selection.settings import AfterMixture, Settings
 from gauss_flows.training import fit as trainer
 
 SETTINGS = Settings("diagonal", n_layers=1, n_components=1, max_epochs=1)
-START = Trial(Recipe(True, 1), 1, np.zeros(1))
-MIXTURE = MixtureTrial(False, MixtureRecipe(3, 1.0, 0.0), np.zeros(1))
+START = Trial(Recipe(True, 1), 1, np.zeros(2))
+KERNELS = MixtureTrial(False, KernelRecipe(100, 0.1), np.zeros(2))
+MIXTURE = MixtureTrial(False, MixtureRecipe(3, 1.0, 0.0), np.zeros(2))
 
 
 def rows(n, seed=0):
@@ -91,12 +92,31 @@ def test_a_last_training_that_does_worse_is_not_taken(monkeypatch, better):
     np.testing.assert_array_equal(seen[0], held)
 
 
-def test_few_rows_are_not_trained_on():
-    few, some, many = (
-        [family for family, _ in contest.challengers(rows(n), MIXTURE, START, Settings())]
-        for n in (200, 500, 2000)
-    )
+def challenging(n, best, mixture, n_dims=2):
+    x = np.zeros((n, n_dims))
+    return [family for family, _ in contest.challengers(x, best, START, mixture, Settings())]
+
+
+@pytest.mark.parametrize("best", [MIXTURE, KERNELS])
+def test_few_rows_are_not_trained_on(best):
+    few, some, many = (challenging(n, best, best, n_dims=5) for n in (200, 500, 2000))
     assert (few, some, many) == ([], ["diagonal"], ["mixture-coupling", "diagonal"])
+
+
+def test_of_few_columns_only_edges_and_tails_are_trained():
+    better = START._replace(log_density=MIXTURE.log_density + np.array([1.0, 1.1]))
+    assert challenging(2000, MIXTURE, MIXTURE) == []
+    assert challenging(2000, START, None) == ["diagonal", "mixture-coupling"]
+    assert challenging(2000, KERNELS, KERNELS) == ["mixture-coupling", "diagonal"]
+    found = contest.challengers(np.zeros((2000, 2)), better, better, MIXTURE, Settings())
+    assert [family for family, _ in found] == ["diagonal", "mixture-coupling"]
+
+
+def test_couplings_need_fewer_components_than_the_mixture_they_follow():
+    for trial, number in ((MIXTURE, 1), (KERNELS, 13)):
+        start = trained.fewer_components(AfterMixture(trial))
+        assert start.mixture.recipe.n_components == number
+        assert isinstance(start.mixture.recipe, MixtureRecipe)
 
 
 def test_couplings_after_a_mixture_start_close_to_it_and_are_saved(tmp_path):

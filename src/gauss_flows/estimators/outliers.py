@@ -10,6 +10,7 @@ from sklearn.base import OutlierMixin
 
 from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import FlowEstimator, coded_with_noise
+from gauss_flows.selection.families import AFTER_MIXTURE
 
 Array = NDArray[np.float64]
 
@@ -152,8 +153,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """A fit of the family chosen to coded rows, and of nothing else."""
         parameters = self.get_params(deep=False)
         del parameters["contamination"]
-        # Couplings that follow a mixture are the default's own.
-        family = "auto" if self.recipe_.startswith("after") else self.family_
+        family = AFTER_MIXTURE if self.recipe_.startswith("after") else self.family_
         part = FlowEstimator(**{**parameters, "family": family, "max_epochs": max_epochs})
         part._check_sizes(*rows.shape)
         part.coder_ = self.coder_

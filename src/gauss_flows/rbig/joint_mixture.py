@@ -222,7 +222,7 @@ def _coefficients(mixture: JointMixture) -> Array:
         - d * LOG_SQRT_2PI
     )
     products = -precisions[:, first, second] * np.where(first == second, 0.5, 1.0)
-    return np.vstack([constants, pulls.T, products.T])
+    return np.asarray(np.vstack([constants, pulls.T, products.T]), np.float64)
 
 
 def _of_moments(moments: Array, prior: Array, strength: float) -> JointMixture:

@@ -13,7 +13,7 @@ from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import grow
 from gauss_flows.selection.assemble import build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import MixtureTrial
+from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial
 from gauss_flows.selection.recipes import Trial, gains
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
 from gauss_flows.selection.trained import (
@@ -31,6 +31,9 @@ Array = NDArray[np.float64]
 _ROWS_FOR_TRAINING = 300
 # The networks of a coupling flow have nothing to learn from fewer rows but those rows.
 _ROWS_FOR_NETWORKS = 1_000
+# Components fit the smooth densities of so few columns as well as anything trained. Where kernels
+# or marginals do better there are edges or tails, which training may follow.
+_FEW_COLUMNS = 3
 # Nats a column that training does not make up for.
 _MOST_LAG = 0.1
 # With so many rows one fifth more is not worth training twice.
@@ -93,11 +96,17 @@ def closed_form_contender(
 
 
 def challengers(
-    x: Array, best: Trial | MixtureTrial, blocks: Trial, settings: Settings
+    x: Array,
+    best: Trial | MixtureTrial,
+    blocks: Trial,
+    mixture: MixtureTrial | None,
+    settings: Settings,
 ) -> list[tuple[str, Trial | AfterMixture]]:
     """List the families that so many rows can train, and their starts."""
     n_rows, n_dims = x.shape
     if settings.max_epochs == 0 or n_rows < _ROWS_FOR_TRAINING:
+        return []
+    if n_dims <= _FEW_COLUMNS and mixture is not None and _is_smooth(mixture, blocks):
         return []
     found: list[tuple[str, Trial | AfterMixture]] = []
     lag = best.log_density.mean() - blocks.log_density.mean()
@@ -110,6 +119,11 @@ def challengers(
         else:
             found.append((family, to_be_trained(blocks, family, n_dims, settings)))
     return found
+
+
+def _is_smooth(mixture: MixtureTrial, blocks: Trial) -> bool:
+    is_beaten = gains(blocks.log_density, mixture.log_density)
+    return isinstance(mixture.recipe, MixtureRecipe) and not is_beaten
 
 
 def challenge(

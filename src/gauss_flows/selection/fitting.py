@@ -17,6 +17,7 @@ from gauss_flows.selection.contest import (
     fit_closed_form,
     fit_to_all,
 )
+from gauss_flows.selection.families import AFTER_MIXTURE
 from gauss_flows.selection.mixtures import (
     MixtureRecipe,
     MixtureTrial,
@@ -25,7 +26,7 @@ from gauss_flows.selection.mixtures import (
 )
 from gauss_flows.selection.recipes import Trial, gains, try_recipes
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
-from gauss_flows.selection.trained import start_of, to_be_trained, train
+from gauss_flows.selection.trained import fewer_components, start_of, to_be_trained, train
 from gauss_flows.selection.words import counted
 
 __all__ = ["Candidate", "Fitted", "Settings", "fit_flow", "held_back_folds"]
@@ -109,7 +110,9 @@ class _SoFar:
 def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoFar) -> Fitted:
     folds, candidates = held_back_folds(len(x), settings.seed), so_far.candidates
     mixture = _choose_mixture(x, folds, settings, tell, so_far)
-    if settings.family in ("gaussian", "mixture") and mixture is not None:
+    if settings.family in ("gaussian", "mixture", AFTER_MIXTURE) and mixture is not None:
+        if settings.family == AFTER_MIXTURE and settings.max_epochs != 0:
+            return _follow(mixture, x, settings, tell, so_far)
         return fit_closed_form(mixture, x, settings, candidates)
     blocks = _choose_blocks(x, folds, settings, tell, so_far)
     if settings.family == "auto":
@@ -121,6 +124,20 @@ def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoF
         blocks = to_be_trained(blocks, settings.family, x.shape[1], settings)
         flow, history = train(settings.family, blocks, x, settings)
     return Fitted(flow, settings.family, blocks.recipe, blocks.n_blocks, candidates, history)
+
+
+def _follow(
+    mixture: MixtureTrial,
+    x: Array,
+    settings: Settings,
+    tell: Callable[[str], None],
+    so_far: _SoFar,
+) -> Fitted:
+    family, start = "mixture-coupling", fewer_components(AfterMixture(mixture))
+    tell(f"training the {family} flow {start}")
+    flow, history = train(family, start, x, settings)
+    unjudged = Contender(family, start, flow, np.empty(0), history)
+    return unjudged.as_fitted(so_far.candidates)
 
 
 def _choose_among_all(
@@ -141,7 +158,7 @@ def _choose_among_all(
     if gaussian is not None and not gains(closed.log_density, gaussian.log_density):
         closed = gaussian
     best, candidates = None, so_far.candidates
-    for family, start in challengers(x, closed, blocks, settings):
+    for family, start in challengers(x, closed, blocks, mixture, settings):
         if best is None:
             best = so_far.best = closed_form_contender(x, held, closed, settings)
             mean = Estimate.of_mean(best.score)
@@ -165,7 +182,8 @@ def _choose_mixture(
         trial, name = try_gaussians(x, folds), ""
     # Layers cannot be counted in a mixture: who asks for some wants blocks.
     elif x.shape[1] > 1 and (
-        settings.family == "mixture" or (settings.family == "auto" and settings.n_layers is None)
+        settings.family in ("mixture", AFTER_MIXTURE)
+        or (settings.family == "auto" and settings.n_layers is None)
     ):
         trial, name = (
             try_mixtures(
