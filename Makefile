@@ -4,7 +4,8 @@
 #   make demo            fit a flow to a real table; the flow and a picture land in demo-output/
 #   make test            the tests; those of Keras once on every backend that is installed
 #   make check           linters, types, import arrows, documentation examples
-#   make bench           the benchmarks, side by side with their peers (installs torch and zuko)
+#   make bench           the benchmarks, side by side with their peers (installs torch and zuko); of the
+#                        long ones a part, or with FULL=1 all of it, which takes many hours
 #   make clean           remove what the above made
 
 SHELL := /bin/bash
@@ -82,7 +83,8 @@ check: $(SETUP)
 bench: $(BENCH)
 	@for script in benchmarks/*.py; do \
 		case $$script in */_*) continue;; esac; \
-		echo "== $$script"; $(BIN)/python $$script; \
+		quick=; if [ -z "$(FULL)" ] && grep -q '"--quick"' $$script; then quick=--quick; fi; \
+		echo "== $$script $$quick"; $(BIN)/python $$script $$quick; \
 	done
 
 clean:

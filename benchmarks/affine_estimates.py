@@ -175,7 +175,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--so6", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="20 seeds")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seeds = 20
     layers()
     five_passive()
     what_is_left()

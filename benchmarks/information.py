@@ -290,7 +290,10 @@ def main():
     parser = argparse.ArgumentParser(description="Information measures against their truths.")
     parser.add_argument("--seeds", type=int, default=N_MEAN)
     parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true", help="three seeds")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seeds = 3
     for row in all_rows():
         if arguments.only in row.name:
             run(row, arguments.seeds)

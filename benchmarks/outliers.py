@@ -214,7 +214,10 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--wide", type=float, default=2.0)
     parser.add_argument("--family", default="auto", help="of the flow: auto is the default")
+    parser.add_argument("--quick", action="store_true", help="one seed")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seeds = 1
     if "outliers" in arguments.tables:
         print(f"ROC-AUC, {SHARE:.0%} uniform on {arguments.wide:g} × the range\n")
         for name in arguments.only:

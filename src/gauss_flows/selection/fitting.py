@@ -49,10 +49,10 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
     epoch is taken that rows held back from the training prefer. `auto` goes on, where there are
     rows enough, to train a diagonal flow, and couplings after a quarter of the mixture's components
     or from the blocks, on four fifths of the rows; of three columns or fewer only where kernels or
-    blocks are better than every mixture of components. Each is taken only where the last fifth gains
-    more than the gain's standard error. The winner is fitted to all rows, a trained one with the
-    last fifth as the rows that choose its epoch; where they are then less likely than before, or
-    the rows are very many, the flow of four fifths stays.
+    blocks are better than every mixture of components. Each is taken only where the last fifth
+    gains more than the gain's standard error. The winner is fitted to all rows, a trained one with
+    the last fifth as the rows that choose its epoch; where they are then less likely than before,
+    or the rows are very many, the flow of four fifths stays.
 
     Args:
         x: Standardised rows, shape (n, d); NaN for missing values where the family is `gaussian` or
