@@ -106,7 +106,7 @@ def test_a_density_with_edges_gets_kernels():
     held_back = [np.arange(2500) % 5 == 0]
     trial = try_mixtures(square / square.std(0), held_back)
     assert isinstance(trial.recipe, KernelRecipe)
-    assert trial.recipe.n_components == 300
+    assert trial.recipe.n_components == 400
     assert 0.02 < trial.recipe.bandwidth < 0.2
     assert not isinstance(try_mixtures(clusters(300), FOLDS).recipe, KernelRecipe)
 

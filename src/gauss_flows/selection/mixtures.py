@@ -46,7 +46,7 @@ _N_STARTS = 10
 # So few have no correlations to lose, and rows enough around each for a kernel density.
 _FEW_COLUMNS = 3
 # Gaussians that stand for all kernels, and the kernels' widths.
-_MOST_KERNELS = 300
+_MOST_KERNELS = 500
 _BANDWIDTHS = (0.4, 0.25, 0.16, 0.1, 0.064, 0.04, 0.025, 0.016)
 _BETWEEN = 1.25
 
@@ -107,7 +107,7 @@ class KernelRecipe(NamedTuple):
     bandwidth: float
 
     def __str__(self) -> str:
-        """Return for example `a kernel density of 300 Gaussians`."""
+        """Return for example `a kernel density of 500 Gaussians`."""
         return f"a kernel density of {self.n_components} Gaussians"
 
     def fit(self, x: Array, seed: int) -> JointMixture:
