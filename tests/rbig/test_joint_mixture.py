@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
+from gauss_flows.rbig import joint_mixture
 from gauss_flows.rbig.joint_mixture import (
     JointMixture,
     _step_for,
@@ -110,7 +111,7 @@ def test_a_step_is_what_the_formulas_say(far):
         [lw + multivariate_normal(m, c).logpdf(x) for lw, m, c in zip(*mixture, strict=True)]
     )
     total = np.logaddexp.reduce(terms, axis=0)
-    log_density, better = _step_for(x)(mixture, prior, strength)
+    log_density, better = _step_for(x, prior)(mixture, prior, strength)
     np.testing.assert_allclose(log_density, total, rtol=1e-9)
     shares = np.exp(terms - total)
     for k, share in enumerate(shares):
@@ -121,3 +122,23 @@ def test_a_step_is_what_the_formulas_say(far):
         expected = (scatter + prior) / (share.sum() + strength)
         np.testing.assert_allclose(better.covariances[k], expected, rtol=1e-7, atol=1e-10)
     np.testing.assert_allclose(np.exp(better.log_weights), shares.mean(1), rtol=1e-9)
+
+
+def test_columns_that_all_but_follow_from_each_other_are_fitted():
+    """Their variance across the line is lost among squares."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_t(3, size=(2000, 2))
+    x[:, 1] = x[:, 0] + 1e-6 * rng.normal(size=2000)
+    pooled = np.cov(x.T)
+    mixture = fit_joint_mixture(x, 100, pooled, max_iterations=20)
+    assert np.linalg.eigvalsh(mixture.covariances).min() > 0
+    truth = 11.2  # log density of the differences, -log(1e-6 √(2πe)), less the entropy of t₃
+    assert mixture.log_density(x).mean() > truth - 1.5
+
+
+def test_many_rows_are_scored_in_parts(monkeypatch):
+    x = two_clusters(500)
+    mixture = fit_joint_mixture(x, 3, np.cov(x.T))
+    whole = mixture.log_density(x)
+    monkeypatch.setattr(joint_mixture, "_MOST_TERMS", 100)
+    np.testing.assert_array_equal(mixture.log_density(x), whole)

@@ -1,9 +1,12 @@
 """Kernel densities of few Gaussians beside kernels on every row."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import gaussian_kde
 
+from gauss_flows.rbig import joint_mixture
 from gauss_flows.rbig.joint_mixture import of_clusters
 from gauss_flows.rbig.kernel_mixture import smoothed
 
@@ -37,3 +40,21 @@ def test_a_tenth_of_the_rows_is_as_good():
     mixture = smoothed(of_clusters(x, 300), bandwidth, pooled)
     expected = gaussian_kde(x.T, bw_method=bandwidth).logpdf(fresh.T)
     assert abs(np.mean(mixture.log_density(fresh) - expected)) < 0.005
+
+
+def test_fewer_distinct_rows_than_clusters():
+    x = np.repeat(square(20), 10, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        summary = of_clusters(x, 50)
+    assert len(summary.means) == 20
+    assert all(np.isfinite(part).all() for part in summary)
+
+
+def test_clusters_are_learnt_from_a_part_of_very_many_rows(monkeypatch):
+    x = square(3000)
+    whole = of_clusters(x, 50)
+    monkeypatch.setattr(joint_mixture, "_MOST_CLUSTERED", 500)
+    part = of_clusters(x, 50)
+    assert not np.array_equal(part.means, whole.means)
+    np.testing.assert_allclose(np.exp(part.log_weights) @ part.means, x.mean(0), atol=1e-12)

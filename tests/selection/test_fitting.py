@@ -21,5 +21,15 @@ def test_folds_are_scored_by_what_was_fitted_without_them(recipe):
         assert not np.isclose(one[:40][~healthy], other[:40][~healthy]).any()
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "n_folds"), [(103, 5), (4000, 5), (4001, 4), (10_000, 2), (10_001, 1), (10**6, 1)]
+)
+def test_folds_hold_back_a_fifth_each(n_rows, n_folds):
+    folds = fitting.held_back_folds(n_rows, 0)
+    assert len(folds) == n_folds
+    assert np.sum(folds, axis=0).max() == 1
+    assert all(abs(fold.sum() - n_rows / 5) < 1 for fold in folds)
+
+
 def test_folds_hold_back_every_row_of_a_small_table_once():
     np.testing.assert_array_equal(np.sum(fitting.held_back_folds(103, 0), axis=0), np.ones(103))

@@ -100,6 +100,20 @@ def test_the_fit_is_the_mean_of_several():
     np.testing.assert_allclose(np.exp(trial.fit(x, 0).log_density(x)), np.mean(parts, axis=0))
 
 
+def test_the_mean_has_no_more_components_than_can_be_asked():
+    x = clusters(2000)
+    for number, starts in ((3, 10), (100, 6), (400, 1)):
+        trial = MixtureTrial(False, MixtureRecipe(number, 4.0, 0.0), np.zeros(1))
+        # Beside each start's components two for rows far away.
+        assert len(trial.fit(x, 0).mixture.means) == starts * (number + 2)
+
+
+def test_a_few_rows_get_no_kernels():
+    for n in (6, 9, 11, 40):
+        fit = fitting.fit_flow(gaussian(n), fitting.Settings(), lambda _: None)
+        assert "kernel" not in str(fit.recipe)
+
+
 def test_a_density_with_edges_gets_kernels():
     rng = np.random.default_rng(0)
     square = rng.uniform(-1, 1, size=(2500, 2)) + 2 * rng.integers(2, size=(2500, 1)) * [3, 1]

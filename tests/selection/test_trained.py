@@ -114,6 +114,12 @@ def test_of_few_columns_only_edges_and_tails_are_trained():
     assert [family for family, _ in found] == ["diagonal", "mixture-coupling"]
 
 
+@pytest.mark.parametrize("settings", [Settings(n_components=3), Settings(max_epochs=50)])
+def test_whoever_names_the_components_or_asks_for_training_gets_it(settings):
+    found = contest.challengers(np.zeros((2000, 2)), MIXTURE, START, MIXTURE, settings)
+    assert [family for family, _ in found] == ["mixture-coupling", "diagonal"]
+
+
 def test_couplings_need_fewer_components_than_the_mixture_they_follow():
     for trial, number in ((MIXTURE, 1), (KERNELS, 13)):
         start = trained.fewer_components(AfterMixture(trial))

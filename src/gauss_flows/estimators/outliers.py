@@ -129,6 +129,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         except KeyboardInterrupt:
             self._tell("interrupted: staying with all rows")
         else:
+            second.candidates_ = [*self.candidates_, *second.candidates_]
             fitted = set(vars(second)) - set(self.get_params(deep=False))
             vars(self).update({name: vars(second)[name] for name in fitted})
 

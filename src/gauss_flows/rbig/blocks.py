@@ -7,7 +7,6 @@ components as its BIC supports.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,14 +16,12 @@ from numpy.typing import NDArray
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.numerics import gaussian_mixture
+from gauss_flows.numerics.quick_jit import quick_jit
 from gauss_flows.rbig.marginal_fit import fit_mixtures
 
 Array = NDArray[np.float64]
 
 BIC_COMPONENTS = (1, 2, 3, 5, 8)
-# XLA's code for processors in which a flow compiles in half the time, and runs in 1.4 times it:
-# for what runs a few times.
-QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False}
 _ROWS_AT_ONCE = 16384
 # The scale of values not seen yet, in units of the farthest seen.
 _REACH = 1.0
@@ -127,12 +124,12 @@ def pull(block: Block, z: Array) -> Array:
     return x @ block.matrix
 
 
-@partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+@quick_jit
 def _quantile(z, log_weights, means, log_scales):
     return gaussian_mixture.quantile(z, log_weights, means, log_scales)
 
 
-@partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+@quick_jit
 def _gaussianize(x, log_weights, means, log_scales):
     z, log_det = gaussian_mixture.gaussianize(x, log_weights, means, log_scales)
     return z, jnp.where(jnp.isnan(x), 0.0, log_det).sum(-1)

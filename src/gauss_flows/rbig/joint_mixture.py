@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,10 @@ _FAR_SCALES = (2.0, 6.0)
 # How long the moments of incomplete rows are improved.
 _MOST_STEPS = 200
 _TOLERANCE = 1e-6
-# Rows no farther out leave their squares enough digits, and no more squares fit into memory.
-_NEAR, _MOST_SQUARES = 100.0, 4e7
+# A share of the squares that is far above their rounding; and as many squares as fit into memory.
+_DIGITS, _MOST_SQUARES = 1e-9, 4e7
+# Rows times components whose densities fit into memory, and rows from which k-means learns.
+_MOST_TERMS, _MOST_CLUSTERED = 1e7, 20_000
 
 
 class JointMixture(NamedTuple):
@@ -43,7 +47,9 @@ class JointMixture(NamedTuple):
         """
         if np.isnan(x).any():
             return incomplete.log_density(*self, x)
-        return _log_sum(_log_terms(self, x))
+        n_parts = math.ceil(len(x) * len(self.means) / _MOST_TERMS)
+        parts = np.array_split(x, max(1, n_parts))
+        return np.concatenate([_log_sum(_log_terms(self, part)) for part in parts])
 
 
 def fit_joint_mixture(
@@ -93,7 +99,7 @@ def fit_joint_mixture(
         start = incomplete.complete(
             np.zeros(1), mean[None], pooled[None], x, np.random.default_rng([seed, 5])
         )
-    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x)
+    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x, prior / strength)
     mixture = _maximise(start, _k_means(start, n_components, seed), prior, strength)
     last = -np.inf
     for _ in range(max_iterations):
@@ -110,14 +116,26 @@ def of_clusters(x: Array, n_components: int, *, seed: int = 0) -> JointMixture:
 
     Args:
         x: Rows of shape (n, d), in units near 1.
-        n_components: K, no more than n.
+        n_components: K; there are fewer where fewer rows are distinct.
         seed: Seed of k-means.
 
     Returns:
         The summary: a mixture but for its covariances, which may be singular.
     """
-    d = x.shape[1]
-    return _maximise(x, _k_means(x, n_components, seed), np.zeros((d, d)), 0.0)
+    _, labels, counts = np.unique(
+        _clusters(x, n_components, seed), return_inverse=True, return_counts=True
+    )
+
+    def mean(values: Array) -> Array:
+        return np.bincount(labels, values, len(counts)) / counts
+
+    means = np.column_stack([mean(column) for column in x.T])
+    left = x - means[labels]
+    first, second = np.triu_indices(x.shape[1])
+    covariances = np.empty((len(counts), x.shape[1], x.shape[1]))
+    for i, j in zip(first, second, strict=True):
+        covariances[:, i, j] = covariances[:, j, i] = mean(left[:, i] * left[:, j])
+    return JointMixture(np.log(counts / len(x)), means, covariances)
 
 
 def pooled_moments(x: Array) -> tuple[Array, Array]:
@@ -172,18 +190,39 @@ def with_far_rows(mixture: JointMixture, mean: Array, pooled: Array, n_rows: int
 
 
 def _k_means(x: Array, n_components: int, seed: int) -> Array:
-    from sklearn.cluster import KMeans
-
     if n_components == 1:
         return np.ones((len(x), 1))
-    labels = KMeans(n_components, random_state=seed).fit(x).labels_
-    return np.eye(n_components)[labels]
+    return np.eye(n_components)[_clusters(x, n_components, seed)]
 
 
-def _step_for(x: Array) -> Callable[[JointMixture, Array, float], tuple[Array, JointMixture]]:
-    """One step of EM: the log density of rows, and the mixture after it."""
-    has_digits = np.abs(x).max() < _NEAR and 0.5 * x.size * x.shape[1] < _MOST_SQUARES
-    monomials = _monomials(x) if has_digits else None
+def _clusters(x: Array, n_components: int, seed: int) -> Any:
+    """The number of each row's cluster, found from no more rows than tell them."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    some = x
+    if len(x) > _MOST_CLUSTERED:
+        some = x[np.random.default_rng([seed, 7]).permutation(len(x))[:_MOST_CLUSTERED]]
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters: some stay empty.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(n_components, random_state=seed).fit(some)
+    return found.labels_ if some is x else found.predict(x)
+
+
+def _step_for(
+    x: Array, narrowest: Array
+) -> Callable[[JointMixture, Array, float], tuple[Array, JointMixture]]:
+    """One step of EM: the log density of rows, and the mixture after it.
+
+    Args:
+        x: The rows, shape (n, d).
+        narrowest: A covariance like that of the narrowest component, shape (d, d).
+    """
+    # A variance is a difference of squares, which must not lose its digits.
+    has_digits = np.square(x).max() * _DIGITS < np.linalg.eigvalsh(narrowest)[0]
+    fits = 0.5 * x.size * x.shape[1] < _MOST_SQUARES
+    monomials = _monomials(x) if has_digits and fits else None
 
     def step(mixture: JointMixture, prior: Array, strength: float) -> tuple[Array, JointMixture]:
         terms = _log_terms(mixture, x) if monomials is None else monomials @ _coefficients(mixture)

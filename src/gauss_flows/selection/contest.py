@@ -106,7 +106,9 @@ def challengers(
     n_rows, n_dims = x.shape
     if settings.max_epochs == 0 or n_rows < _ROWS_FOR_TRAINING:
         return []
-    if n_dims <= _FEW_COLUMNS and mixture is not None and _is_smooth(mixture, blocks):
+    # With so many components as the user named they may fit badly.
+    is_free = settings.n_components is None and settings.max_epochs is None
+    if n_dims <= _FEW_COLUMNS and is_free and mixture is not None and _is_smooth(mixture, blocks):
         return []
     found: list[tuple[str, Trial | AfterMixture]] = []
     lag = best.log_density.mean() - blocks.log_density.mean()

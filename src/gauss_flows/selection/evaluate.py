@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -14,11 +13,9 @@ import numpy as np
 from flowjax.distributions import AbstractTransformed
 from numpy.typing import NDArray
 
-from gauss_flows.rbig.blocks import QUICK_TO_COMPILE
+from gauss_flows.numerics.quick_jit import quick_jit
 
 _ROWS_AT_ONCE = 16384
-_filter_jit: Any = eqx.filter_jit
-_jit = partial(_filter_jit, compiler_options=QUICK_TO_COMPILE)
 
 _Array = NDArray[np.float64]
 
@@ -125,16 +122,16 @@ def _with(rows: _Array, condition: _Array | None) -> tuple[_Array, ...]:
     return (rows,) if condition is None else (rows, condition)
 
 
-@_jit
+@quick_jit
 def _log_density(flow, x, condition=None):
     return flow.log_prob(x, condition)
 
 
-@_jit
+@quick_jit
 def _to_latent(flow, x):
     return jax.vmap(flow.bijection.inverse)(x)
 
 
-@_jit
+@quick_jit
 def _to_data(flow, z, *condition):
     return jax.vmap(flow.bijection.transform)(z, *condition)

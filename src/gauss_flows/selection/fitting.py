@@ -19,6 +19,7 @@ from gauss_flows.selection.contest import (
 )
 from gauss_flows.selection.families import AFTER_MIXTURE
 from gauss_flows.selection.mixtures import (
+    KernelRecipe,
     MixtureRecipe,
     MixtureTrial,
     try_gaussians,
@@ -44,15 +45,15 @@ _SAFE_SHARE = 0.05
 def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitted:
     """Fit a flow.
 
-    The start is closed-form: one Gaussian, a joint mixture or blocks, whichever has the highest log
-    density on rows held back. With a family named, that family is trained from blocks, and the
-    epoch is taken that rows held back from the training prefer. `auto` goes on, where there are
-    rows enough, to train a diagonal flow, and couplings after a quarter of the mixture's components
-    or from the blocks, on four fifths of the rows; of three columns or fewer only where kernels or
-    blocks are better than every mixture of components. Each is taken only where the last fifth
-    gains more than the gain's standard error. The winner is fitted to all rows, a trained one with
-    the last fifth as the rows that choose its epoch; where they are then less likely than before,
-    or the rows are very many, the flow of four fifths stays.
+    The start is closed-form: one Gaussian, a joint mixture, kernels or blocks, whichever has the
+    highest log density on rows held back. With a family named, that family is trained from blocks,
+    and the epoch is taken that rows held back from the training prefer. `auto` goes on, where there
+    are rows enough, to train a diagonal flow, and couplings after a quarter of the mixture's
+    components or from the blocks, on four fifths of the rows; of three columns or fewer only where
+    kernels or blocks are better than every mixture of components. Each is taken only where the last
+    fifth gains more than the gain's standard error. The winner is fitted to all rows, a trained one
+    with the last fifth as the rows that choose its epoch; where they are then less likely than
+    before, or the rows are very many, the flow of four fifths stays.
 
     Args:
         x: Standardised rows, shape (n, d); NaN for missing values where the family is `gaussian` or
@@ -101,6 +102,7 @@ class _SoFar:
             trial
             for trial in self.closed
             if trial.recipe.n_components == 1
+            and not isinstance(trial.recipe, KernelRecipe)
             and not (trial.recipe if isinstance(trial, Trial) else trial).marginals_first
             and len(trial.log_density) == n_rows
             and not (isinstance(trial, Trial) and trial.n_blocks > 1)
@@ -150,7 +152,7 @@ def _choose_among_all(
     tell: Callable[[str], None],
     so_far: _SoFar,
 ) -> Fitted:
-    # Every row of a small table has been held back from both: that says more than one fifth.
+    # More than one fifth of a small table has been held back from both: that says more.
     closed: Trial | MixtureTrial = blocks
     if mixture is not None and mixture.log_density.mean() >= blocks.log_density.mean():
         closed = mixture
@@ -204,7 +206,7 @@ def _choose_mixture(
 
 
 def held_back_folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Take every row once out of a small table, and one fifth of a large one."""
+    """Take a fifth of the rows out at a time: all five of a small table, one of a large one."""
     order = np.random.default_rng([seed, 1]).permutation(n_rows)
     fold = np.empty(n_rows, int)
     fold[order] = np.arange(n_rows) % _FOLDS

@@ -41,12 +41,12 @@ _FEW_VALUES = 20_000
 _SEARCH_WORK, _WORK = 2e9, 1e11
 _MOST_STEPS = 200
 _FEWEST_STEPS = 10
-# Fits from other starts, of which the last one is the mean.
-_N_STARTS = 10
+# Fits from other starts, of which the last one is the mean, and the components of all of them.
+_N_STARTS, _MOST_IN_ALL = 10, 600
 # So few have no correlations to lose, and rows enough around each for a kernel density.
 _FEW_COLUMNS = 3
 # Gaussians that stand for all kernels, and the kernels' widths.
-_MOST_KERNELS = 500
+_FEWEST_KERNELS, _MOST_KERNELS = 50, 500
 _BANDWIDTHS = (0.4, 0.25, 0.16, 0.1, 0.064, 0.04, 0.025, 0.016)
 _BETWEEN = 1.25
 
@@ -178,9 +178,9 @@ class MixtureTrial(NamedTuple):
         block, rows = self._before(x)
         if isinstance(self.recipe, KernelRecipe):
             return FittedMixture(block, self.recipe.fit(rows, seed))
-        starts = 1 + (_N_STARTS - 1) * (
-            self.recipe.n_components > 1 and self.recipe.work(x) < _WORK / _MOST_STEPS
-        )
+        affordable = int(_WORK / _MOST_STEPS / self.recipe.work(x))
+        most = min(_N_STARTS, _MOST_IN_ALL // self.recipe.n_components, affordable)
+        starts = max(1, most) if self.recipe.n_components > 1 else 1
         fits = [self.recipe.fit(rows, seed + start) for start in range(starts)]
         log_weights = np.concatenate([fit.log_weights for fit in fits]) - np.log(starts)
         others = (np.concatenate(parts) for parts in list(zip(*fits, strict=True))[1:])
@@ -211,7 +211,8 @@ def try_mixtures(
     """Find the joint mixture with the highest log density on rows held back from it.
 
     With and without Gaussianized marginals: how much the common covariance counts, and how far it
-    loses its correlations, is settled with a few components, then their number, then both again.
+    loses its correlations, is settled with a few components, then their number, then both, twice
+    over. Of three columns or fewer kernel densities are tried too, from wide to narrow.
 
     Args:
         x: Rows of shape (n, d), d > 1, in units near 1.
@@ -234,7 +235,7 @@ def try_mixtures(
         if n_components is None:
             for _ in range(_ROUNDS):
                 best = search.climb(best)
-                best = search.settle(first, best.recipe.n_components)
+                best = search.best([best, search.settle(first, best.recipe.n_components)])
             tried += search.grid(first, 1, strengths=search.strengths[:1])
         tried.append(best)
     if n_components is None and search.suits_kernels:
@@ -285,7 +286,8 @@ class _Search:
         self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
         self.strengths = [1.0, 4.0, 16.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
         self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
-        self.suits_kernels = d <= _FEW_COLUMNS and not np.isnan(x).any()
+        is_whole = not np.isnan(x).any()
+        self.suits_kernels = is_whole and d <= _FEW_COLUMNS and self.most >= _FEWEST_KERNELS
         self.is_small = x.size <= _FEW_VALUES
         self._found = [] if found is None else found
         self.tried = cache(self._tried)
