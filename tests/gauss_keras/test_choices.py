@@ -247,3 +247,50 @@ def test_principal_axes_are_the_covariances_eigenvectors(precision, as_tensor, t
         np.testing.assert_array_equal(numbers(other.matrix), q)
         assert numbers(other.matrix).dtype == precision
         assert not other.trainable_variables
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda: gk.Householder().matrix, "built=False"),
+        (lambda: gk.FixedOrtho().matrix, "built=False"),
+        (lambda: gk.MixtureCDFGaussianization(2).mixture, "built=False"),
+        (lambda: gk.MixtureCDFCoupling([True, False]).conditioner_input_dim, "built=False"),
+        (lambda: gk.MixtureCDFCoupling([[True], [True, False]]), "mask="),
+        (lambda: gk.tanh_log_scale_clamp("a"), "bound=a"),
+        (lambda: gk.sigmoid_log_scale_clamp(None, 1.0), "min_log_scale=None"),
+        (lambda: gk.RQSplineCoupling([True, False], interval="a"), "interval=a"),
+        (lambda: gk.GaussianizationFlow(3), r"bijectors=\[3\]"),
+        (lambda: gk.MixtureOfGaussians([[]], [[]], [[]]), r"shapes \(1, 0\)"),
+        (lambda: gk.MixtureOfGaussians([[0.0, 0.0]], [[1.0]], [[0.0]]), r"\(1, 2\), \(1, 1\)"),
+    ],
+)
+def test_faults_are_received(fault, message):
+    with pytest.raises(ValueError, match=f"Received: .*{message}"):
+        fault()
+
+
+def test_a_condition_has_a_row_for_each_row():
+    flow = gk.make_coupling_flow(2, 1, 2, hidden=(3,), condition_dim=1)
+    with pytest.raises(ValueError, match=r"Received: condition.shape=\(5, 1\)"):
+        flow.log_prob(np.zeros((8, 2)), condition=np.zeros((5, 1)))
+
+
+def test_a_mixture_of_gaussians_is_serialised():
+    mixture = gk.MixtureOfGaussians(*np.random.default_rng(0).normal(size=(3, 2, 4)))
+    config = keras.saving.serialize_keras_object(mixture)
+    again = keras.saving.deserialize_keras_object(config)
+    x = np.array([[0.3], [2.0]])
+    np.testing.assert_allclose(
+        numbers(again.log_pdf(x)), numbers(mixture.log_pdf(x)), rtol=1e-6, atol=1e-7
+    )
+
+
+def test_a_frozen_conditioner_stays_frozen_when_saved(tmp_path):
+    flow = gk.make_coupling_flow(2, 1, 2, hidden=(3,))
+    flow.bijector_layers[1].conditioner.trainable = False
+    flow.save(tmp_path / "flow.keras")
+    loaded = keras.models.load_model(tmp_path / "flow.keras")
+    assert len(loaded.trainable_weights) == len(flow.trainable_weights)
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    np.testing.assert_array_equal(numbers(loaded.log_prob(x)), numbers(flow.log_prob(x)))

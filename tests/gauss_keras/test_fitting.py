@@ -134,12 +134,13 @@ def test_early_stopping():
     x = rows()
     flow, history = trained(
         x,
-        optimizer=keras.optimizers.SGD(0.0),
-        epochs=9,
+        optimizer=keras.optimizers.Adam(1.0),
+        epochs=30,
         validation_split=0.25,
         callbacks=[keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True)],
     )
-    assert len(history["val_loss"]) == 3
+    assert len(history["val_loss"]) < 30
+    assert min(history["val_loss"]) < history["val_loss"][-1]
     np.testing.assert_allclose(mean_nll(flow, x[36:]), min(history["val_loss"]), rtol=1e-5)
 
 

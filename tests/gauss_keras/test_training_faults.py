@@ -87,6 +87,64 @@ def test_nan_in_a_data_set_costs_no_weights(made):
     assert np.isfinite(history.history["loss"]).all()
 
 
+def test_nan_in_the_first_training_costs_no_weights():
+    flow = compiled(make_gaussianization_flow(2, 1, 3))
+    before = flow.get_weights()
+    with pytest.raises(ValueError, match="as it was before that epoch"):
+        flow.fit(Batches(with_nan(rows())), verbose=0)
+    for old, new in zip(before, flow.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert np.isfinite(flow.fit(rows(), verbose=0).history["loss"]).all()
+
+
+def test_a_flow_without_weights_is_not_said_to_have_kept_them():
+    flow = compiled(GaussianizationFlow([Householder(), MixtureCDFGaussianization(2)]))
+    with pytest.raises(ValueError, match="finite loss in epoch 1") as error:
+        flow.fit(Batches(with_nan(rows())), verbose=0)
+    kept = all(np.isfinite(weight).all() for weight in flow.get_weights())
+    assert kept == ("as it was before that epoch" in str(error.value))
+    assert kept != ("make it anew" in str(error.value))
+
+
+def test_a_diverged_training_goes_back_to_its_backup(tmp_path):
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    class Break(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.optimizer.learning_rate.assign(1e30)
+
+    first, second = (compiled(make_gaussianization_flow(2, 1, 3)) for _ in range(2))
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(rows(), epochs=4, verbose=0, callbacks=[backup(), Stop()])
+    with pytest.raises(ValueError, match="as it was before that epoch"):
+        second.fit(rows(), epochs=4, verbose=0, callbacks=[backup(), Break()])
+    for old, new in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(old, new, rtol=1e-6)
+
+
+def test_a_flow_takes_its_own_tensors():
+    flow = trained_flow()
+    samples = flow.sample(16, seed=0)
+    np.testing.assert_allclose(flow.predict(samples, verbose=0), numbers(flow(samples)), rtol=1e-5)
+
+
+def test_layers_frozen_in_turn_keep_their_own_weights():
+    flow = make_coupling_flow(2, 1, 3, hidden=(4,))
+    _, first, second = flow.bijector_layers
+    for on, off in ((first, second), (second, first)):
+        on.trainable, off.trainable = True, False
+        flow.compile(keras.optimizers.Adam(0.02))
+        flow.fit(3 * rows(), epochs=3, verbose=0)
+        expected = flow.evaluate(3 * rows(), verbose=0)
+        np.testing.assert_allclose(-numbers(flow.log_prob(3 * rows())).mean(), expected, rtol=1e-4)
+
+
 def test_a_diverged_training_keeps_the_epochs_before():
     flow = trained_flow()
 

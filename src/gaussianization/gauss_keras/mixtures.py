@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+import numpy as np
 from keras import ops
 
 from gaussianization.gauss_keras.numerics import gaussianize as numerics
@@ -11,9 +13,11 @@ from gaussianization.gauss_keras.numerics.normal import (
     scaled_tail,
     standard_normal_log_density,
 )
+from gaussianization.gauss_keras.registration import REGISTER
 from gaussianization.marginals import GAIN, base_mixture
 
 
+@REGISTER
 class MixtureOfGaussians:
     r"""One-dimensional mixtures $f(x) = \sum_k w_k\, N(x; \mu_k, \sigma_k^2)$, many at once.
 
@@ -21,6 +25,9 @@ class MixtureOfGaussians:
         logits: Log-weights up to a constant, shape (..., K).
         means: Means, shape (..., K).
         log_scales: Logarithms of the standard deviations, shape (..., K).
+
+    Raises:
+        ValueError: If K is zero, or not the same for all three.
 
     Example:
         >>> from gaussianization.gauss_keras import MixtureOfGaussians
@@ -31,8 +38,30 @@ class MixtureOfGaussians:
     """
 
     def __init__(self, logits: Any, means: Any, log_scales: Any):
-        parts = [ops.moveaxis(_floating(part), -1, 0) for part in (logits, means, log_scales)]
-        self._set(*parts)
+        given = [_floating(part) for part in (logits, means, log_scales)]
+        shapes = [tuple(part.shape) for part in given]
+        sizes = {shape[-1:] for shape in shapes}
+        if len(sizes) != 1 or sizes <= {(), (0,)}:
+            raise ValueError(
+                "Expected logits, means and log_scales of shape (..., K) with one K >= 1. "
+                f"Received: shapes {', '.join(map(str, shapes))}"
+            )
+        self._set(*[ops.moveaxis(part, -1, 0) for part in given])
+
+    def get_config(self) -> dict[str, Any]:
+        """The parameters, as lists."""
+        parts = (self.log_weights, self.means, self.log_scales)
+        names = ("logits", "means", "log_scales")
+        lists = [ops.convert_to_numpy(part).tolist() for part in parts]
+        dtype = keras.backend.standardize_dtype(self.means.dtype)
+        return {**dict(zip(names, lists, strict=True)), "dtype": dtype}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MixtureOfGaussians":
+        """The mixture of a configuration."""
+        config = dict(config)
+        dtype = config.pop("dtype")
+        return cls(**{name: np.asarray(part, dtype) for name, part in config.items()})
 
     @classmethod
     def from_raw(cls, raw: Any, log_scale_clamp: Any = None) -> "MixtureOfGaussians":

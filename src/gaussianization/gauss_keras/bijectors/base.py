@@ -7,8 +7,10 @@ import numpy as np
 from keras import ops
 
 from gaussianization.gauss_keras.numerics.tracing import concrete
+from gaussianization.gauss_keras.registration import REGISTER
 
 
+@REGISTER
 class Bijector(keras.layers.Layer):
     r"""An invertible layer $x \mapsto z$ on vectors that knows its log-determinant.
 
@@ -157,6 +159,7 @@ class Bijector(keras.layers.Layer):
             )
         condition = as_state(condition, self.state_dtype)
         check_width(condition, self.condition_dim, "condition", self.name)
+        check_rows(x, condition, "inputs", self.name)
         return x, condition
 
     def _tensor(self, variable: Any) -> Any:
@@ -193,6 +196,16 @@ def check_width(x: Any, width: int | None, name: str, owner: str) -> None:
         )
 
 
+def check_rows(x: Any, condition: Any, name: str, owner: str) -> None:
+    """Refuse a condition of another number of rows, where both are known."""
+    rows, given = x.shape[0], condition.shape[0]
+    if rows is not None and given is not None and rows != given:
+        raise ValueError(
+            f"Expected a condition for each of the {rows} rows of {name} in '{owner}'. "
+            f"Received: condition.shape={tuple(condition.shape)}"
+        )
+
+
 def check_finite(x: Any, name: str) -> None:
     """Refuse NaN and infinite values, by their place, where there are values to look at."""
     values = None if x is None else concrete(x)
@@ -216,6 +229,14 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
             f"Expected {name} to be a whole number of at least {least}. Received: {name}={value}"
         )
     return whole
+
+
+def check_real(value: Any, name: str) -> float:
+    """A number, as a float."""
+    try:
+        return float(value if not isinstance(value, (str, bool)) else "none")
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected {name} to be a number. Received: {name}={value}") from None
 
 
 def check_widths(values: Any) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaussianization.gauss_keras.bijectors.base import check_real
 from gaussianization.gauss_keras.numerics.tanh import tanh
 from gaussianization.gauss_keras.registration import REGISTER
 
@@ -20,9 +21,9 @@ class TanhLogScaleClamp:
     """See `tanh_log_scale_clamp`."""
 
     def __init__(self, bound: float):
-        if not 0 < bound < math.inf:
+        self.bound = check_real(bound, "bound")
+        if not 0 < self.bound < math.inf:
             raise ValueError(f"Expected a positive, finite bound. Received: bound={bound}")
-        self.bound = float(bound)
 
     def __call__(self, raw: Any) -> Any:
         """The clamped log-scale, of raw's shape."""
@@ -48,13 +49,13 @@ class SigmoidLogScaleClamp:
     """See `sigmoid_log_scale_clamp`."""
 
     def __init__(self, min_log_scale: float, max_log_scale: float):
-        if not -math.inf < min_log_scale < max_log_scale < math.inf:
+        self.min_log_scale = check_real(min_log_scale, "min_log_scale")
+        self.max_log_scale = check_real(max_log_scale, "max_log_scale")
+        if not -math.inf < self.min_log_scale < self.max_log_scale < math.inf:
             raise ValueError(
                 "Expected finite min_log_scale < max_log_scale. Received: "
                 f"min_log_scale={min_log_scale}, max_log_scale={max_log_scale}"
             )
-        self.min_log_scale = float(min_log_scale)
-        self.max_log_scale = float(max_log_scale)
 
     def __call__(self, raw: Any) -> Any:
         """The clamped log-scale, of raw's shape."""

@@ -7,7 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import Bijector, check_count, check_widths
+from gaussianization.gauss_keras.bijectors.base import (
+    Bijector,
+    check_built,
+    check_count,
+    check_widths,
+)
 from gaussianization.gauss_keras.bijectors.conditioners import make_mlp_network
 
 
@@ -126,12 +131,19 @@ class CouplingBijector(Bijector):
     @property
     def conditioner_input_dim(self) -> int:
         """Width of what the conditioner reads: passive coordinates, then the condition."""
+        self._check_mask_is_settled()
         return len(self._passive) + (self.condition_dim or 0)
 
     @property
     def conditioner_output_dim(self) -> int:
         """Width of what the conditioner returns: d_active · params_per_dim."""
+        self._check_mask_is_settled()
         return len(self._active) * self.params_per_dim
+
+    def _check_mask_is_settled(self) -> None:
+        # `build` settles it, and only then asks what the conditioner reads.
+        if self.input_dim is None:
+            check_built(self)
 
     def _check_conditioner(self, conditioner: Any) -> None:
         shape = conditioner(
@@ -193,7 +205,9 @@ class CouplingBijector(Bijector):
 
     def get_config(self) -> dict[str, Any]:
         """The layer's arguments; a conditioner that was given with its own configuration."""
-        conditioner = self.conditioner if self._given_conditioner else None
+        conditioner = self.conditioner
+        if not self._given_conditioner and conditioner is not None and conditioner.trainable:
+            conditioner = None  # the one that a new layer makes for itself
         return {
             **super().get_config(),
             "mask": None if self.mask is None else list(self.mask),
@@ -240,7 +254,10 @@ def _columns(x: Any, indices: np.ndarray) -> Any:
 
 
 def _checked_mask(mask: Any, condition_dim: int | None) -> tuple[bool, ...]:
-    values = np.asarray(mask)
+    try:
+        values = np.asarray(mask)
+    except ValueError:  # rows of several lengths
+        values = np.asarray(None)
     if values.dtype != np.bool_ or values.ndim != 1 or values.size == 0:
         raise ValueError(
             "Expected a mask of booleans, one a coordinate: True passes through and conditions, "

@@ -15,11 +15,23 @@ class FiniteTraining(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
+        self._has_begun = False
         self._kept: list[np.ndarray] | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Keep the start."""
-        self._keep()
+        """Forget an earlier training."""
+        self._has_begun, self._kept = False, None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Keep the start, as it is once every callback has seen the training begin.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            logs: Not used.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self._keep()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep what was learnt, or go back to what was kept.
@@ -35,17 +47,23 @@ class FiniteTraining(keras.callbacks.Callback):
         if np.isfinite(loss):
             self._keep()
             return
+        state = "had no weights before that epoch; make it anew"
         if self._kept is not None:
+            state = "is as it was before that epoch"
             for variable, value in zip(self._variables(), self._kept, strict=True):
                 variable.assign(value)
         raise ValueError(
             f"Expected a finite loss in epoch {epoch + 1}: either the data hold NaN or infinite "
             "values, or the training diverged, for which a smaller learning rate helps. The "
-            f"model is as it was before that epoch. Received: loss={loss}"
+            f"model {state}. Received: loss={loss}"
         )
 
     def _keep(self) -> None:
-        # A model that is built by its first batch has nothing to keep before it.
+        # A model that is built by its first batch has nothing to keep before it. An optimizer that
+        # is has its start, which a batch that is not finite would take.
+        optimizer = getattr(self.model, "optimizer", None)
+        if self.model.built and optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
         values = [ops.convert_to_numpy(variable) for variable in self._variables()]
         self._kept = [np.array(value) for value in values] if self.model.built else None
 

@@ -1,6 +1,6 @@
 """A stack of bijectors over a standard normal, as a Keras model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from gaussianization.gauss_keras.bijectors.base import (
     check_built,
     check_count,
     check_finite,
+    check_rows,
     check_seed,
     check_width,
 )
@@ -62,7 +63,7 @@ class GaussianizationFlow(LikelihoodModel):
 
     def __init__(self, bijectors: Sequence[Bijector], input_dim: int | None = None, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
-        bijectors = list(bijectors)
+        bijectors = list(bijectors) if isinstance(bijectors, Iterable) else [bijectors]
         strangers = [layer for layer in bijectors if not isinstance(layer, Bijector)]
         if not bijectors or strangers:
             raise ValueError(
@@ -298,6 +299,7 @@ class GaussianizationFlow(LikelihoodModel):
         if condition is not None:
             condition = as_state(condition, self.state_dtype)
             check_width(condition, self.condition_dim, "condition", self.name)
+            check_rows(x, condition, name, self.name)
         if finite:
             check_finite(x, name)
             check_finite(condition, "condition")

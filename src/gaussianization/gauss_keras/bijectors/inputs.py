@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from gaussianization.gauss_keras.bijectors.base import check_finite
 
@@ -61,4 +62,6 @@ def _check_table(values: Any, width: int | None, name: str) -> None:
         raise ValueError(
             f"Expected {name} of shape (n, {wanted}) with n >= 1. Received: {name}.shape={shape}"
         )
-    check_finite(np.asarray(values), name)
+    check_finite(
+        ops.convert_to_numpy(values) if ops.is_tensor(values) else np.asarray(values), name
+    )

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import Bijector, check_count
+from gaussianization.gauss_keras.bijectors.base import Bijector, check_built, check_count
 from gaussianization.gauss_keras.mixtures import MixtureOfGaussians
 from gaussianization.gauss_keras.registration import REGISTER
 
@@ -54,6 +54,7 @@ class MixtureCDFGaussianization(Bijector):
     @property
     def mixture(self) -> MixtureOfGaussians:
         """The mixtures in effect, one a coordinate; their parameters are (1, d, K)."""
+        check_built(self)
         raw = ops.transpose(self._tensor(self.raw), (1, 2, 0))
         return MixtureOfGaussians.from_raw(ops.expand_dims(raw, 2))
 

@@ -24,7 +24,7 @@ class Programs:
 
     def __init__(self, flow: keras.Model):
         self._flow = flow
-        self._programs: dict[Any, _Program] = {}
+        self._programs: dict[Any, tuple[tuple[int, ...], _Program]] = {}
         self._asked_for: set[Any] = set()
         self._call = _Call(flow.dtype_policy)
 
@@ -93,9 +93,13 @@ class Programs:
         return not all(hasattr(weight.value, "assign") for weight in self._flow.weights)
 
     def _program(self, key: Any, method: str) -> "_Program":
-        if key not in self._programs:
-            self._programs[key] = _Program(self._flow, method)
-        return self._programs[key]
+        # A program keeps the order in which it was handed trainable and frozen weights.
+        trainable = tuple(id(weight) for weight in self._flow.trainable_variables)
+        made_for, program = self._programs.get(key, (None, None))
+        if program is None or made_for != trainable:
+            program = _Program(self._flow, method)
+            self._programs[key] = trainable, program
+        return program
 
 
 def _with_rows(table: Any, missing: int) -> Any:

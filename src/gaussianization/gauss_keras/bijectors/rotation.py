@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from gaussianization.gauss_keras.bijectors.actnorm import as_table
-from gaussianization.gauss_keras.bijectors.base import Bijector, check_count
+from gaussianization.gauss_keras.bijectors.base import Bijector, check_built, check_count
 from gaussianization.gauss_keras.numerics.orthogonal import (
     checked_orthogonal,
     principal_axes,
@@ -128,6 +128,7 @@ class Householder(Rotation):
     @property
     def matrix(self) -> Any:
         """The orthogonal matrix Q, a tensor of shape (d, d)."""
+        check_built(self)
         vectors = self._tensor(self.vectors)
         n, d = vectors.shape
         # Q does not depend on the lengths, so the scale may be held fixed: no square overflows.
@@ -274,6 +275,7 @@ class FixedOrtho(Rotation):
     @property
     def matrix(self) -> Any:
         """The orthogonal matrix Q, a tensor of shape (d, d)."""
+        check_built(self)
         return self._tensor(self._matrix)
 
     def _set_checked(self, matrix: np.ndarray) -> None:

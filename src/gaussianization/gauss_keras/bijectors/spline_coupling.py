@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaussianization.gauss_keras.bijectors.base import check_count
+from gaussianization.gauss_keras.bijectors.base import check_count, check_real
 from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.numerics import rational_quadratic
 from gaussianization.gauss_keras.registration import REGISTER
@@ -63,9 +63,9 @@ class RQSplineCoupling(CouplingBijector):
     ):
         super().__init__(mask, conditioner, **kwargs)
         self.num_bins = check_count(num_bins, "num_bins")
-        if not 0 < interval < math.inf:
+        self.interval = check_real(interval, "interval")
+        if not 0 < self.interval < math.inf:
             raise ValueError(f"Expected a positive, finite interval. Received: interval={interval}")
-        self.interval = float(interval)
 
     @property
     def params_per_dim(self) -> int:
