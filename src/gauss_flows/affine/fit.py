@@ -149,7 +149,8 @@ def fit_affine_flow(
         batch_size: Largest number of rows in a batch.
         max_epochs: Most epochs of each training; by default 100 for a layer alone, or as many as
             make 2000 steps, and for several together what comes to 15 000 steps (end to end) or
-            2500 whenever a layer is added (progressive), but no more than 300 epochs.
+            2500 whenever a layer is added (progressive), but no more than 300 epochs unless these
+            make fewer than 2000 steps.
         val_prop: Share of the rows held out, which decide when to stop; 0 for none.
         patience: Layers without a gain after which to stop.
         standardize: Whether the flow begins by giving every column mean 0 and variance 1.
