@@ -16,6 +16,7 @@ from affine.laws import (
 )
 from gauss_flows.affine import (
     affine_gain,
+    affine_loss_split,
     conditional_moments,
     exact_affine_bound,
     rotation_matrix,
@@ -139,18 +140,29 @@ def test_the_square_s_gain():
     assert abs(value - 0.1534264097) < 4 * standard_error < 0.05
 
 
+FIFTY = np.random.default_rng(0).normal(size=(50, 2))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((50, 2)), 2), "n_active from 1 to 1"),
-        ((np.zeros((50, 2)), 0), "n_active from 1 to 1"),
-        ((np.zeros((50, 2)), True), "n_active from 1 to 1"),
-        ((np.zeros((50, 2)), 1, [[1.0, 0.1], [0.0, 1.0]]), "orthogonal"),
-        ((np.zeros((50, 2)), 1, np.eye(3)), r"shape \(2, 2\)"),
-        ((np.zeros((5, 2)), 1), "at least 12 rows"),
+        ((FIFTY, 2), "n_active from 1 to 1"),
+        ((FIFTY, 0), "n_active from 1 to 1"),
+        ((FIFTY, True), "n_active from 1 to 1"),
+        ((FIFTY, 1, [[1.0, 0.1], [0.0, 1.0]]), "orthogonal"),
+        ((FIFTY, 1, np.eye(3)), r"shape \(2, 2\)"),
+        ((FIFTY[:5], 1), "at least 12 rows"),
         ((np.full((50, 2), np.nan), 1), "row 0"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         affine_gain(*arguments)
+
+
+def test_data_without_a_density_are_named():
+    p = np.random.default_rng(0).normal(size=(100, 1))
+    for table in (np.zeros((50, 2)), np.hstack([p, p]), np.hstack([p, np.ones_like(p)])):
+        for measure in (affine_gain, affine_loss_split):
+            with pytest.raises(ValueError, match="column"):
+                measure(table, 1)

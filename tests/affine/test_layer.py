@@ -29,6 +29,16 @@ def test_it_standardises():
     np.testing.assert_allclose(back, x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_it_standardises_in_any_unit(x64, unit):
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=2000), unit * (3.0 + rng.normal(size=2000))])
+    z, log_det = jax.vmap(layer_of(x).transform_and_log_det)(x)
+    assert abs(z[:, 1].mean()) < 0.02
+    assert abs(z[:, 1].std() - 1) < 0.02
+    assert abs(log_det.mean() + np.log(unit)) < 0.02
+
+
 @pytest.mark.parametrize("step", [0.3, 1.0])
 def test_a_step_goes_a_share_of_the_way(step):
     x = rows(W(), 2000)

@@ -6,7 +6,7 @@ from jaxtyping import ArrayLike, Float
 from gauss_flows.affine.moments import MomentMethod, fit_conditional_moments
 from gauss_flows.bijections.orthogonal import checked_orthogonal
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.checks import check_finite_table
+from gauss_flows.rbig.checks import check_finite_table, check_table
 
 
 def affine_gain(
@@ -52,9 +52,9 @@ def affine_gain(
         >>> bool(abs(value - 0.6321) < 4 * standard_error < 0.1)
         True
     """
-    table = check_finite_table(x)
-    n_dims = table.shape[1]
+    n_dims = check_finite_table(x).shape[1]
     check_n_active(n_active, n_dims)
+    table = check_table(x)
     y = table @ check_rotation_matrix(rotation, n_dims).T
     return gain_and_rows(y, n_active, method, random_state)[0]
 

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 from gauss_flows.affine.moments import ConditionalMoments
 from gauss_flows.bijections.affine_coupling import AffineCoupling
 
-# Bound on the absolute log-scale, and the share of it that data may use: tanh has no inverse at 1.
-_MAX_LOG_SCALE = 8.0
+# Bound on the absolute log-scale, wide enough for any unit of the data that is not absurd, and the
+# share of it that they may use: tanh has no inverse at 1.
+_MAX_LOG_SCALE = 64.0
 _ROOM = 0.999
 
 

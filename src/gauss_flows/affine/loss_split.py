@@ -10,7 +10,7 @@ from gauss_flows.affine.gain import check_n_active, check_rotation_matrix
 from gauss_flows.affine.moments import MomentMethod
 from gauss_flows.affine.row_densities import RowRatios, row_ratios
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.checks import check_finite_table
+from gauss_flows.rbig.checks import check_finite_table, check_table
 from gauss_flows.rbig.options import check_count, check_seed
 from gauss_flows.rbig.rotations import derived_seed
 
@@ -97,9 +97,9 @@ def affine_loss_split(
         >>> bool(0.1 < split.conditional.value[0] < 0.18)
         True
     """
-    table = check_finite_table(x)
-    n_rows, n_dims = table.shape
+    n_rows, n_dims = check_finite_table(x).shape
     check_n_active(n_active, n_dims)
+    table = check_table(x)
     check_count("max_components", max_components)
     check_seed(random_state)
     if isinstance(n_folds, bool) or int(n_folds) != n_folds or n_folds < 2:
