@@ -9,7 +9,7 @@ from gauss_flows.selection import conditional
 from gauss_flows.selection.conditional import conditional_mixture_flow, fit_conditional
 from gauss_flows.selection.evaluate import log_density, to_data
 from gauss_flows.selection.fitting import Settings
-from gauss_flows.selection.mixtures import FittedMixture, MixtureRecipe, MixtureTrial
+from gauss_flows.selection.mixture_recipes import FittedMixture, MixtureRecipe, MixtureTrial
 
 ROOTS = np.random.default_rng(0).normal(size=(2, 3, 3))
 MIXTURE = JointMixture(

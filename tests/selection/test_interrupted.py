@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from gauss_flows.selection import contest, fitting, mixtures, recipes, trained
+from gauss_flows.selection import contest, fitting, mixture_recipes, recipes, trained
 from gauss_flows.selection.evaluate import log_density
 
 
@@ -41,8 +41,8 @@ def quick(monkeypatch):
 
 SETTINGS = fitting.Settings(n_components=2)
 STAGES = {
-    "the first mixture": (mixtures.MixtureRecipe, "fit", 0, "gaussian"),
-    "a later mixture": (mixtures.MixtureRecipe, "fit", 12, "mixture"),
+    "the first mixture": (mixture_recipes.MixtureRecipe, "fit", 0, "gaussian"),
+    "a later mixture": (mixture_recipes.MixtureRecipe, "fit", 12, "mixture"),
     "the first block": (recipes, "next_block", 0, "mixture"),
     "a later block": (recipes, "next_block", 8, ("mixture", "rbig")),
     "the closed form's score": (contest, "log_density", 0, ("mixture", "rbig")),

@@ -10,13 +10,8 @@ from gauss_flows.rbig.blocks import log_normal, push
 from gauss_flows.selection import fitting
 from gauss_flows.selection.assemble import build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import (
-    KernelRecipe,
-    MixtureRecipe,
-    MixtureTrial,
-    _Search,
-    try_mixtures,
-)
+from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
+from gauss_flows.selection.mixtures import _Search, try_mixtures
 
 FOLDS = [np.arange(300) % 5 == fold for fold in range(5)]
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 1.0]])

@@ -13,7 +13,7 @@ from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_mix
 from gauss_flows.selection.evaluate import log_density
 from gauss_flows.selection.families import AFTER_MIXTURE
 from gauss_flows.selection.fitting import fit_flow
-from gauss_flows.selection.mixtures import KernelRecipe, MixtureRecipe, MixtureTrial
+from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
 from gauss_flows.selection.recipes import Trial
 from gauss_flows.selection.settings import AfterMixture, Settings
 from gauss_flows.training import fit as trainer

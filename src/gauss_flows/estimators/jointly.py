@@ -12,7 +12,7 @@ from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import mean_over_points
 from gauss_flows.selection.evaluate import log_density, to_data
 from gauss_flows.selection.incomplete import Companion
-from gauss_flows.selection.mixtures import given_alone
+from gauss_flows.selection.mixture_recipes import given_alone
 
 Array = NDArray[np.float64]
 

@@ -29,7 +29,7 @@ from gauss_flows.flows.coupling import (
 )
 from gauss_flows.rbig.blocks import Block, Marginals, pad
 from gauss_flows.rbig.constant import with_constant_parameters
-from gauss_flows.selection.mixtures import FittedMixture
+from gauss_flows.selection.mixture_recipes import FittedMixture
 
 # A shift that single precision rounds by more than this share of the scale is kept in double.
 _WORST_ROUNDING = 1e-3

@@ -25,7 +25,8 @@ from gauss_flows.rbig.blocks import Marginals
 from gauss_flows.selection.assemble import layers_of, marginal_layer
 from gauss_flows.selection.evaluate import log_density
 from gauss_flows.selection.fitting import held_back_folds
-from gauss_flows.selection.mixtures import FittedMixture, try_gaussians, try_mixtures
+from gauss_flows.selection.mixture_recipes import FittedMixture
+from gauss_flows.selection.mixtures import try_gaussians, try_mixtures
 from gauss_flows.selection.recipes import gains
 from gauss_flows.selection.settings import Candidate, Fitted, Settings
 from gauss_flows.selection.trained import climb

@@ -13,7 +13,7 @@ from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import grow
 from gauss_flows.selection.assemble import build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.mixtures import MixtureRecipe, MixtureTrial
+from gauss_flows.selection.mixture_recipes import MixtureRecipe, MixtureTrial
 from gauss_flows.selection.recipes import Trial, gains
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
 from gauss_flows.selection.trained import (

@@ -18,13 +18,8 @@ from gauss_flows.selection.contest import (
     fit_to_all,
 )
 from gauss_flows.selection.families import AFTER_MIXTURE
-from gauss_flows.selection.mixtures import (
-    KernelRecipe,
-    MixtureRecipe,
-    MixtureTrial,
-    try_gaussians,
-    try_mixtures,
-)
+from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
+from gauss_flows.selection.mixtures import try_gaussians, try_mixtures
 from gauss_flows.selection.recipes import Trial, gains, try_recipes
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
 from gauss_flows.selection.trained import fewer_components, start_of, to_be_trained, train

@@ -19,7 +19,8 @@ from gauss_flows.bijections.actnorm import ActNorm
 from gauss_flows.selection.assemble import standardise, standardiser
 from gauss_flows.selection.evaluate import draw, log_density
 from gauss_flows.selection.fitting import Fitted, Settings, fit_flow
-from gauss_flows.selection.mixtures import FittedMixture, try_mixtures
+from gauss_flows.selection.mixture_recipes import FittedMixture
+from gauss_flows.selection.mixtures import try_mixtures
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from flowjax.distributions import Transformed
 
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Recipe
-from gauss_flows.selection.mixtures import FittedMixture, MixtureTrial
+from gauss_flows.selection.mixture_recipes import FittedMixture, MixtureTrial
 
 
 class Settings(NamedTuple):

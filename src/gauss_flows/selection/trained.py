@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.rbig.blocks import Block, grow
 from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_flow
-from gauss_flows.selection.mixtures import KernelRecipe, MixtureRecipe
+from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe
 from gauss_flows.selection.recipes import Trial
 from gauss_flows.selection.settings import AfterMixture, Settings
 from gauss_flows.training import TrainingStoppedWarning, fit_gaussianization_flow, split_rows
