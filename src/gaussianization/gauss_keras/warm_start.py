@@ -99,7 +99,7 @@ def initialize_flow_from_ig(
         >>> from gaussianization.gauss_keras import make_gaussianization_flow
         >>> x = np.random.default_rng(0).gamma(2.0, size=(2000, 2)).astype("float32")
         >>> flow = make_gaussianization_flow(input_dim=2, num_blocks=2)
-        >>> z = initialize_flow_from_ig(flow, x)
+        >>> z = initialize_flow_from_ig(flow, x, rotation="pca")
         >>> bool(np.all(np.abs(np.cov(z.T) - np.eye(2)) < 0.1))
         True
     """
