@@ -1,11 +1,12 @@
 """Theorem 1 and Lemma 2 by quadrature, against the paper's laws."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from affine.laws import BEST_DEGREES, BEST_GAIN
-from gauss_flows.affine import exact_affine_bound, exact_dependence
+from affine.laws import BEST_DEGREES, BEST_GAIN, rows
+from gauss_flows.affine import exact_affine_bound, exact_dependence, rotation_matrix
 from gauss_flows.datasets import WU, TwoGaussians, TwoMoons, UniformSquare, W
 
 UNIT_SQUARE = UniformSquare(3**0.5)
@@ -61,6 +62,7 @@ def test_the_mixture_s_best_angle():
     [
         (UniformSquare(1.0), 0.7849160386, 0.3693992207),
         (UNIT_SQUARE, 0.3529704166, 0.1534264097),
+        (UniformSquare().standardized(), 0.3529704166, 0.1534264097),
     ],
 )
 def test_the_square(square, before, gain):
@@ -78,6 +80,9 @@ def test_the_square(square, before, gain):
         (TwoGaussians(0.5), 71.0),
         (UniformSquare(1.0), 33.0),
         (UNIT_SQUARE, 90.0),
+        (W().standardized(), 0.0),
+        (TwoGaussians(0.5).standardized(), 71.0),
+        (TwoGaussians(0.5).standardized().standardized(), 90.0),
     ],
 )
 def test_the_parts_add_up(density, degrees):
@@ -97,8 +102,35 @@ def test_what_is_not():
     assert abs(exact_dependence(TwoGaussians(), np.deg2rad(BEST_DEGREES)) - 0.0214) < 5e-5
 
 
+def test_standardised_conditionals_are_those_of_the_samples():
+    density = TwoGaussians(0.5).standardized()
+    x = rows(density, 200_000) @ rotation_matrix(0.8).T
+    p = np.array([-1.0, 0.2, 1.3])
+    mean, variance = density.conditional_moments(p, 0.8)
+    for centre, m, v in zip(p, mean, variance, strict=True):
+        near = x[np.abs(x[:, 0] - centre) < 0.1, 1]
+        assert abs(near.mean() - m) < 4 * np.sqrt(v / len(near)) + 0.005
+        assert abs(near.var() / v - 1) < 0.06
+
+
+def test_angles_may_be_jax_s():
+    angle = jnp.asarray(0.3)
+    assert exact_affine_bound(UNIT_SQUARE, angle) == exact_affine_bound(UNIT_SQUARE, float(angle))
+    assert exact_dependence(UNIT_SQUARE, angle) == exact_dependence(UNIT_SQUARE, float(angle))
+    np.testing.assert_array_equal(rotation_matrix(angle), rotation_matrix(float(angle)))
+
+
+@pytest.mark.parametrize("angle", ["a", None, np.nan, np.inf, True, 1j, [0.3], np.zeros(2)])
+def test_other_angles_are_refused(angle):
+    for function in (rotation_matrix, lambda angle: exact_affine_bound(UNIT_SQUARE, angle)):
+        with pytest.raises(ValueError, match="Expected angle to be a finite number"):
+            function(angle)
+
+
 def test_angles_that_are_not_known_are_refused():
     with pytest.raises(ValueError, match="angle"):
         exact_affine_bound(W(), 0.3)
-    with pytest.raises(ValueError, match="exact conditionals"):
-        exact_affine_bound(TwoMoons(), 0.0)
+    for unknown in (TwoMoons(), TwoMoons().standardized(), W, "W", None):
+        for function in (exact_affine_bound, exact_dependence):
+            with pytest.raises(ValueError, match="exact conditionals"):
+                function(unknown)

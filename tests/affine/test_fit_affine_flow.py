@@ -326,7 +326,14 @@ def test_progress_is_shown(capsys):
         ({"training": "fast"}, "training"),
         ({"rotations": "best"}, "rotations"),
         ({"training": "end_to_end", "rotations": "oas"}, 'rotations="random"'),
-        ({"method": "boosting"}, "boosting|at least 200 rows"),
+        ({"method": "boosting"}, "any but 'boosting'"),
+        ({"step": "a"}, "step"),
+        ({"nn_width": None}, "nn_width"),
+        ({"nn_depth": "a"}, "nn_depth"),
+        ({"max_epochs": 0.5}, "max_epochs"),
+        ({"learning_rate": "a"}, "learning_rate"),
+        ({"rotations": np.eye(2)}, "rotations"),
+        ({"val_prop": 1.0}, "val_prop"),
         ({"method": "kernel"}, "method"),
     ],
 )
@@ -342,5 +349,25 @@ def test_bad_data_are_refused():
     x[3, 0] = np.nan
     with pytest.raises(ValueError, match="row 3"):
         fit_affine_flow(x, jr.key(0), **QUIET)
-    with pytest.raises(ValueError, match="at least 12 rows"):
+    with pytest.raises(ValueError, match="at least 17 rows"):
         fit_affine_flow(rows(W(), 10), jr.key(0), **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"method": "spline"}, 17),
+        ({"method": "fourier"}, 33),
+        ({"method": "local_linear"}, 17),
+        ({"method": "equal_width"}, 3),
+        ({"method": "equal_width", "val_prop": 0.7}, 9),
+        ({"method": "spline", "val_prop": 0.0, "rotations": "random"}, 15),
+        ({"method": "boosting", "training": "layerwise", "max_epochs": 1, "nn_width": 4}, 222),
+    ],
+)
+def test_the_least_number_of_rows_said_is_enough(options, needed):
+    """Held-out rows and those that the folds leave out are the caller's, too."""
+    options = {"n_layers": 2, "n_candidates": 2, **QUIET, **options}
+    with pytest.raises(ValueError, match=f"at least {needed} rows .*; got {needed - 1}"):
+        fit_affine_flow(rows(W(), needed - 1), jr.key(0), **options)
+    fit_affine_flow(rows(W(), needed), jr.key(0), **options)

@@ -1,7 +1,10 @@
 """The estimated gain against the true one, and its error against its scatter."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from paramax import non_trainable, unwrap
 
 from affine.laws import (
     BEST,
@@ -16,11 +19,14 @@ from affine.laws import (
 )
 from gauss_flows.affine import (
     affine_gain,
+    affine_gain_gaussian,
     affine_loss_split,
     conditional_moments,
     exact_affine_bound,
+    optimal_affine_subspace,
     rotation_matrix,
 )
+from gauss_flows.bijections import FixedRotation, OrthogonalRotation
 from gauss_flows.datasets import TwoGaussians, UniformSquare, W
 
 
@@ -134,12 +140,25 @@ def test_several_active_coordinates_add_up():
     assert abs(both - sum(each)) < 1e-9
 
 
+@pytest.mark.parametrize(("n_rows", "n_active"), [(200, 5), (500, 5), (500, 2)])
+def test_white_data_of_many_columns_gain_nothing(n_rows, n_active):
+    """What Fourier features find by chance is taken off, and the error knows of it."""
+    tables = [np.random.default_rng(seed).normal(size=(n_rows, 10)) for seed in range(6)]
+    gains = [affine_gain(x, n_active) for x in tables]
+    values = np.array([gain.value for gain in gains])
+    errors = np.array([gain.standard_error for gain in gains])
+    assert np.abs(values / errors).max() < 2.5
+    assert abs(values.mean()) < 0.06
+    assert errors.max() < 0.25
+
+
 def test_the_square_s_gain():
     x = rows(UniformSquare(3**0.5), 4000)
     value, standard_error = affine_gain(x, 1, rotation_matrix(np.pi / 4))
     assert abs(value - 0.1534264097) < 4 * standard_error < 0.05
 
 
+LEAST = {"equal_width": 3, "local_linear": 12, "spline": 12, "fourier": 24, "boosting": 200}
 FIFTY = np.random.default_rng(0).normal(size=(50, 2))
 
 
@@ -151,6 +170,10 @@ FIFTY = np.random.default_rng(0).normal(size=(50, 2))
         ((FIFTY, True), "n_active from 1 to 1"),
         ((FIFTY, 1, [[1.0, 0.1], [0.0, 1.0]]), "orthogonal"),
         ((FIFTY, 1, np.eye(3)), r"shape \(2, 2\)"),
+        ((FIFTY, 1, "pca"), "rotation of shape .* got 'pca'"),
+        ((FIFTY, 1, 1j * np.eye(2)), "rotation of shape .* real numbers"),
+        ((FIFTY, "a"), "n_active from 1 to 1 .* got 'a'"),
+        ((FIFTY[:, :1], 1), "two columns"),
         ((FIFTY[:5], 1), "at least 12 rows"),
         ((np.full((50, 2), np.nan), 1), "row 0"),
     ],
@@ -160,9 +183,41 @@ def test_bad_arguments_are_refused(arguments, message):
         affine_gain(*arguments)
 
 
+@pytest.mark.parametrize("method", [None, "kernel", ["spline", "fourier"], np.zeros((0, 2))])
+def test_unknown_methods_are_refused(method):
+    for measure in (affine_gain, affine_loss_split, optimal_affine_subspace):
+        with pytest.raises(ValueError, match="Expected method to be one of"):
+            measure(mixture_rows(200), 1, method=method)
+
+
+@pytest.mark.parametrize(
+    ("measure", "method", "needed"),
+    [
+        *((affine_gain, method, n) for method, n in LEAST.items()),
+        *((optimal_affine_subspace, method, n) for method, n in LEAST.items()),
+        (partial(affine_loss_split, max_components=1, n_folds=2), "spline", 100),
+        (partial(affine_loss_split, max_components=1, n_folds=2), "boosting", 400),
+    ],
+)
+def test_the_least_number_of_rows_said_is_enough(measure, method, needed):
+    with pytest.raises(ValueError, match=f"at least {needed} rows .*; got {needed - 1}"):
+        measure(mixture_rows(needed - 1), 1, method=method)
+    measure(mixture_rows(needed), 1, method=method)
+
+
+def test_a_rotation_layer_stands_for_its_matrix():
+    x = mixture_rows(200)
+    cov = np.cov(x.T)
+    for layer in (FixedRotation(BEST), OrthogonalRotation.from_matrix(BEST)):
+        matrix = np.asarray(unwrap(layer.matrix))
+        assert affine_gain(x, 1, layer) == affine_gain(x, 1, matrix)
+        assert affine_gain(x, 1, non_trainable(layer)) == affine_gain(x, 1, matrix)
+        assert affine_gain_gaussian(cov, 1, layer) == affine_gain_gaussian(cov, 1, matrix)
+
+
 def test_data_without_a_density_are_named():
     p = np.random.default_rng(0).normal(size=(100, 1))
-    for table in (np.zeros((50, 2)), np.hstack([p, p]), np.hstack([p, np.ones_like(p)])):
-        for measure in (affine_gain, affine_loss_split):
+    for table in (np.zeros((100, 2)), np.hstack([p, p]), np.hstack([p, np.ones_like(p)])):
+        for measure in (affine_gain, affine_loss_split, optimal_affine_subspace):
             with pytest.raises(ValueError, match="column"):
                 measure(table, 1)

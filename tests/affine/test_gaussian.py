@@ -180,9 +180,9 @@ def test_data_that_are_not_normal_gain_at_least_as_much():
     assert mean > random_gains(np.diag(spread), 1)[0] - 2 * error
 
 
-@pytest.mark.parametrize("kl", [0.0, -1.0, np.inf, np.nan])
+@pytest.mark.parametrize("kl", [0.0, -1.0, np.inf, np.nan, "a", None, True])
 def test_bad_divergences_are_refused(kl):
-    with pytest.raises(ValueError, match="positive, finite kl"):
+    with pytest.raises(ValueError, match="kl to be a finite number above 0"):
         whitening_contraction_bound(kl, 3, 1)
 
 
@@ -195,6 +195,10 @@ def test_bad_divergences_are_refused(kl):
         ((np.eye(3), 3), "n_active from 1 to 2"),
         ((np.eye(3), 0), "n_active from 1 to 2"),
         ((np.ones(3), 1), r"shape \(D, D\)"),
+        (("a", 1), r"shape \(D, D\), of real numbers"),
+        ((1j * np.eye(2), 1), r"shape \(D, D\), of real numbers"),
+        (([[1.0], [0.0, 1.0]], 1), r"shape \(D, D\), of real numbers"),
+        ((np.eye(1), 1), "two columns"),
         ((np.eye(2), 1, [[1.0, 1.0], [0.0, 1.0]]), "orthogonal"),
         ((np.eye(3), 1, np.eye(2)), r"shape \(3, 3\)"),
     ],
@@ -204,7 +208,7 @@ def test_bad_arguments_are_refused(arguments, message):
         affine_gain_gaussian(*arguments)
 
 
-@pytest.mark.parametrize("n_dims", [1, 0, 2.5, True])
+@pytest.mark.parametrize("n_dims", [1, 0, 2.5, True, "a", None, np.nan, np.inf])
 def test_bad_sizes_are_refused(n_dims):
     with pytest.raises(ValueError, match="n_dims"):
         marginal_contraction(n_dims)

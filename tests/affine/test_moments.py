@@ -275,9 +275,18 @@ def test_points_of_another_width_are_refused():
     p, a = smooth_law(300)
     for method in METHODS:
         moments = conditional_moments(p, a, method=method)
-        for wrong in (np.zeros((3, 2)), 0.3):
+        for wrong in (np.zeros((3, 2)), 0.3, "a", ["a"]):
             with pytest.raises(ValueError, match=r"\(\.\.\., 1\)"):
                 moments.mean(wrong)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_unknown_stays_so(method):
+    moments = conditional_moments(*smooth_law(300), method=method)
+    for part in (moments.mean, moments.variance):
+        at = np.asarray(part(np.array([[0.3], [np.nan]])))
+        assert np.isfinite(at[0]).all()
+        assert np.isnan(at[1]).all()
 
 
 def test_many_passive_coordinates_need_rows():

@@ -73,8 +73,11 @@ class BoostedMoments(ConditionalMoments):
             )
         table = np.asarray(check_width(p, self.n_passive), np.float64)
         rows = np.clip(table, self.low, self.high).reshape(-1, self.n_passive)
+        # Trees have a side for what is missing, without having seen any.
+        unknown = np.isnan(rows).any(1)
         means = np.mean([[m.predict(rows) for m, _ in fold] for fold in self.models], axis=0)
         logs = np.mean([[_log(v.predict(rows)) for _, v in fold] for fold in self.models], axis=0)
+        means[:, unknown] = logs[:, unknown] = np.nan
         shape = (*table.shape[:-1], self.n_active)
         return means.T.reshape(shape), logs.T.reshape(shape)
 

@@ -3,9 +3,10 @@
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 from scipy.stats import special_ortho_group
 
+from gauss_flows.affine.arguments import finite_number, real_array
 from gauss_flows.bijections.orthogonal import checked_orthogonal
 from gauss_flows.rbig.rotations import choose_rotation, derived_seed
 
@@ -35,15 +36,16 @@ def candidates_of(
     n_dims = x.shape[1]
     if candidates is None:
         candidates = ("angles",) if n_dims == 2 else ("random", "pca", "ica")
-    names = [candidates] if isinstance(candidates, str) else list(candidates)
-    if not all(isinstance(name, str) for name in names):
-        return _given(np.asarray(candidates, np.float64), n_dims)
+    names = [candidates] if isinstance(candidates, str) else candidates
+    known = f"among {get_args(CandidateSet)}, or matrices of shape (C, {n_dims}, {n_dims})"
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return _given(real_array(candidates, f"candidates {known} and not both"), n_dims)
+    if not names:
+        raise ValueError(f"Expected candidates {known}; got none.")
     turns: list[np.ndarray] = []
     for name in names:
         if name not in get_args(CandidateSet):
-            raise ValueError(
-                f"Expected candidates among {get_args(CandidateSet)}, or matrices; got {name!r}."
-            )
+            raise ValueError(f"Expected candidates {known}; got {name!r}.")
         if name == "angles":
             if n_dims != 2:
                 raise ValueError(
@@ -58,7 +60,8 @@ def candidates_of(
             drawn = special_ortho_group.rvs(n_dims, size=n_candidates, random_state=seed)
             turns += list(np.reshape(drawn, (n_candidates, n_dims, n_dims)))
         elif name in ("pca", "ica"):
-            layer = choose_rotation(name, x, random_state=random_state)
+            # scikit-learn takes seeds of 32 bits.
+            layer = choose_rotation(name, x, random_state=random_state % 2**32)
             axes = np.asarray(layer.matrix.tree, np.float64)
             # The axes in their order and in the opposite one: the first are passive.
             turns += [_proper(axes), _proper(axes[::-1])]
@@ -83,7 +86,7 @@ def _given(matrices: np.ndarray, n_dims: int) -> np.ndarray:
     return np.stack(proper)
 
 
-def rotation_matrix(angle: float) -> Float[np.ndarray, "2 2"]:
+def rotation_matrix(angle: Float[ArrayLike, ""]) -> Float[np.ndarray, "2 2"]:
     """The rotation of the plane by an angle.
 
     Args:
@@ -91,7 +94,11 @@ def rotation_matrix(angle: float) -> Float[np.ndarray, "2 2"]:
 
     Returns:
         [[cos θ, −sin θ], [sin θ, cos θ]].
+
+    Raises:
+        ValueError: If the angle is no finite number.
     """
+    angle = finite_number("angle", angle)
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, -sin], [sin, cos]])
 

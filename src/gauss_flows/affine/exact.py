@@ -1,13 +1,14 @@
 """What one affine coupling layer can do to a density of the plane, by quadrature."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike, Float
 from numpy.polynomial.legendre import leggauss
 from scipy.special import betainc, betaln, xlog1py, xlogy
 
+from gauss_flows.affine.arguments import finite_number
 from gauss_flows.numerics.normal import LOG_SQRT_2PI
 
 _NODES = 400
@@ -18,6 +19,7 @@ _PANELS, _PANEL_NODES, _REACH = 96, 16, 12.0
 _POINTS_AT_ONCE = 1_000_000
 
 
+@runtime_checkable
 class SplitDensity(Protocol):
     """A density that knows what its passive coordinate says of the active one.
 
@@ -73,7 +75,7 @@ class AffineBound(NamedTuple):
     nll: float
 
 
-def exact_affine_bound(density: SplitDensity, angle: float = 0.0) -> AffineBound:
+def exact_affine_bound(density: SplitDensity, angle: Float[ArrayLike, ""] = 0.0) -> AffineBound:
     r"""Theorem 1 for a density whose conditional moments are known.
 
     $$\Delta = \tfrac12 \operatorname{E}_p\bigl[m(p)^2 + \sigma^2(p) - 1 - \log\sigma^2(p)\bigr],$$
@@ -82,7 +84,7 @@ def exact_affine_bound(density: SplitDensity, angle: float = 0.0) -> AffineBound
 
     Args:
         density: A density of `gauss_flows.datasets` with exact conditionals (W, WU, the mixture,
-            the square), or one like it.
+            the square), standardised or not, or one like it.
         angle: Angle θ of the rotation [p, a] = Q(θ) x, in radians.
 
     Returns:
@@ -102,6 +104,7 @@ def exact_affine_bound(density: SplitDensity, angle: float = 0.0) -> AffineBound
         >>> print(f"{bound.kl_before:.6f} - {bound.gain:.6f} = {bound.kl_after:.6f}")
         0.831414 - 0.632104 = 0.199311
     """
+    angle = _checked_angle(density, angle)
     p, mass = passive_rule(density, angle)
     mean, variance = density.conditional_moments(p, angle)
     gain = 0.5 * float(mass @ (mean**2 + variance - 1.0 - np.log(variance)))
@@ -113,7 +116,9 @@ def exact_affine_bound(density: SplitDensity, angle: float = 0.0) -> AffineBound
     return AffineBound(before, gain, after, passive, conditional, density.entropy() + after)
 
 
-def passive_rule(density: SplitDensity, angle: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def passive_rule(
+    density: SplitDensity, angle: Float[ArrayLike, ""] = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Nodes of the passive coordinate and the probability that each stands for.
 
     Args:
@@ -123,11 +128,7 @@ def passive_rule(density: SplitDensity, angle: float = 0.0) -> tuple[np.ndarray,
     Returns:
         Nodes and weights, both of shape (m,): a mean over p is the weights' product with values.
     """
-    if not hasattr(density, "passive_breaks"):
-        raise ValueError(
-            "Expected a density with exact conditionals, such as W, WU, TwoGaussians and "
-            f"UniformSquare; got {density!r}."
-        )
+    angle = _checked_angle(density, angle)
     nodes, weights = leggauss(_NODES)
     t = 0.5 * (nodes + 1.0)
     # The substitution u = I(t; k, k): its derivative is a beta density, flat at both ends.
@@ -146,7 +147,7 @@ def passive_rule(density: SplitDensity, angle: float = 0.0) -> tuple[np.ndarray,
     return p[kept], mass[kept]
 
 
-def exact_dependence(density: SplitDensity, angle: float = 0.0) -> float:
+def exact_dependence(density: SplitDensity, angle: Float[ArrayLike, ""] = 0.0) -> float:
     r"""Mutual information of passive and active coordinate after the best affine layer.
 
     $$I(a'; p) = h(a') - h(a' \mid p), \qquad a' = \frac{a - m(p)}{\sigma(p)}.$$
@@ -177,6 +178,7 @@ def exact_dependence(density: SplitDensity, angle: float = 0.0) -> float:
         >>> print(f"{exact_dependence(TwoGaussians(), np.deg2rad(46.409679)):.4f}")
         0.0214
     """
+    angle = _checked_angle(density, angle)
     p, mass = passive_rule(density, angle)
     mean, variance = density.conditional_moments(p, angle)
     deviation = np.sqrt(variance)
@@ -201,3 +203,13 @@ def exact_dependence(density: SplitDensity, angle: float = 0.0) -> float:
     entropy = -float(weight @ xlogy(marginal, marginal))
     conditional = LOG_SQRT_2PI + 0.5 - float(mass @ density.conditional_negentropy(p, angle))
     return entropy - conditional
+
+
+def _checked_angle(density: SplitDensity, angle: Float[ArrayLike, ""]) -> float:
+    """The angle, once the density is seen to be one that knows its conditionals."""
+    if not isinstance(density, SplitDensity) or isinstance(density, type):
+        raise ValueError(
+            "Expected a density with exact conditionals, such as W(), WU(), TwoGaussians(), "
+            f"UniformSquare(); got {density!r}."
+        )
+    return finite_number("angle", angle)

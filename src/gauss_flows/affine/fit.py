@@ -7,15 +7,17 @@ from flowjax.distributions import Transformed
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from paramax import non_trainable
 
-from gauss_flows.affine.gain import check_n_active
-from gauss_flows.affine.moments import MomentMethod
+from gauss_flows.affine.arguments import check_choice, check_n_active, step_share
+from gauss_flows.affine.cross_fit import N_FOLDS
+from gauss_flows.affine.moments import MomentMethod, check_enough_rows
 from gauss_flows.affine.regimes import Plan, Rotations, Training, build
 from gauss_flows.affine.states import States
 from gauss_flows.bijections.actnorm import ActNorm
 from gauss_flows.flows.assemble import flow_from_blocks
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.checks import as_rows, check_table
-from gauss_flows.rbig.options import check_count
+from gauss_flows.rbig.checks import as_rows, check_finite_table, check_table
+from gauss_flows.rbig.options import check_count, check_whole
+from gauss_flows.training.schedule import learning_rates
 from gauss_flows.training.split import split_rows
 
 
@@ -140,7 +142,7 @@ def fit_affine_flow(
         step: Share of the way that each closed-form layer goes, in (0, 1]: less than 1 takes more
             layers and overfits later. Networks go all the way.
         method: How closed-form layers and optimal rotations estimate moments, see
-            `conditional_moments`.
+            `conditional_moments`; no closed-form layer is made of ``"boosting"``.
         n_candidates: Candidate rotations of each layer.
         nn_width: Width of the networks' hidden layers, where networks are trained.
         nn_depth: Number of those.
@@ -184,38 +186,58 @@ def fit_affine_flow(
         >>> bool(0 < divergence < 0.2)  # 0.353 before
         True
     """
-    table = check_table(x)
-    n_dims = table.shape[1]
-    if n_dims == 1:
-        raise ValueError("Expected at least two columns for a coupling flow; got one.")
+    table = check_finite_table(x)
+    n_rows, n_dims = table.shape
     active = n_dims - n_dims // 2 if n_active is None else n_active
     check_n_active(active, n_dims)
-    counts = {"n_layers": n_layers, "n_candidates": n_candidates, "batch_size": batch_size}
+    counts = {
+        "n_layers": n_layers,
+        "n_candidates": n_candidates,
+        "nn_width": nn_width,
+        "batch_size": batch_size,
+        "patience": patience,
+    }
     for name, value in counts.items():
         check_count(name, value)
-    check_count("patience", patience)
-    if training not in get_args(Training):
-        raise ValueError(f"Expected training to be one of {get_args(Training)}; got {training!r}.")
+    check_whole("nn_depth", nn_depth, 0)
+    if max_epochs is not None:
+        check_count("max_epochs", max_epochs, " or None")
+    if learning_rate is not None:
+        learning_rates(learning_rate, 1)
+    check_choice("method", method, get_args(MomentMethod))
+    check_choice("training", training, get_args(Training))
     if rotations is None:
         rotations = "random" if training == "end_to_end" else "oas"
-    if rotations not in get_args(Rotations):
-        raise ValueError(
-            f"Expected rotations to be one of {get_args(Rotations)}; got {rotations!r}."
-        )
+    check_choice("rotations", rotations, get_args(Rotations))
     if training == "end_to_end" and rotations == "oas":
         raise ValueError(
             'Expected rotations="random" for training="end_to_end": the optimal rotation of a '
             'layer depends on what the layers before it make of the data; got "oas".'
         )
-    if not 0 < step <= 1:
-        raise ValueError(f"Expected a step in (0, 1]; got {step}.")
-    fitted, held = split_rows(key, len(table), val_prop)
+    closed = training == "closed_form"
+    if closed and method == "boosting":
+        raise ValueError(
+            "Expected a method that JAX can evaluate, any but 'boosting', for "
+            "training='closed_form'; got 'boosting'."
+        )
+    share = step_share(step)
+    fitted, held = split_rows(key, n_rows, val_prop)
+    if training != "end_to_end":
+        check_enough_rows(
+            method,
+            n_rows,
+            n_dims - active,
+            fewest=n_dims + 1,
+            val_prop=val_prop,
+            n_folds=N_FOLDS if closed else None,
+        )
+    check_table(x, rows=fitted)
     plan = Plan(
         training=training,
         n_layers=n_layers,
         n_active=active,
         rotations=rotations,
-        step=float(step),
+        step=share,
         method=method,
         n_candidates=n_candidates,
         networks={"nn_width": nn_width, "nn_depth": nn_depth},

@@ -7,7 +7,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments, check_width
-from gauss_flows.affine.penalized import VARIANCE_FLOOR, MomentFit, fit_moments, most_variance
+from gauss_flows.affine.penalized import (
+    VARIANCE_FLOOR,
+    MomentFit,
+    fit_moments,
+    most_variance,
+    overstated_gain,
+)
 from gauss_flows.affine.spline_moments import ends, rows_of
 
 _ROWS_PER_FEATURE = 4
@@ -109,7 +115,7 @@ def _squares(features: Array, root: Array) -> Array:
 
 
 def fourier_moments(
-    p: np.ndarray, a: np.ndarray, random_state: int
+    p: np.ndarray, a: np.ndarray, random_state: int, n_simulations: int = 0
 ) -> tuple[FourierMoments, RowMoments]:
     r"""Ridge regression on random Fourier features, for the mean and for the log-variance.
 
@@ -119,7 +125,8 @@ def fourier_moments(
     Args:
         p: Passive coordinates, shape (n, d_passive).
         a: Active coordinates, shape (n, d_active).
-        random_state: Seed of the features.
+        random_state: Seed of the features and simulations.
+        n_simulations: How often to simulate what the fit takes for structure by chance.
 
     Returns:
         The moments as functions, and at the rows.
@@ -137,7 +144,8 @@ def fourier_moments(
     directions, phases = _directions(n_features, n_passive, random_state)
     frequencies = directions / _best_width(u, a, directions, phases)
     basis = _basis(u, frequencies, phases)
-    fits = [fit_moments(basis, _penalty(n_passive, n_features), column) for column in a.T]
+    penalty = _penalty(n_passive, n_features)
+    fits = [fit_moments(basis, penalty, column) for column in a.T]
     moments = FourierMoments(
         centre=jnp.asarray(centre, float),
         scale=jnp.asarray(scale, float),
@@ -156,7 +164,15 @@ def fourier_moments(
         levels=jnp.asarray([fit.level for fit in fits], float),
         least=1.0 / n_rows,
     )
-    return moments, rows_of(fits, basis, a)
+    rng = np.random.default_rng([random_state, 1])
+    simulated = [
+        [overstated_gain(fit, basis, penalty, rng) for fit in fits] for _ in range(n_simulations)
+    ]
+    rows = rows_of(fits, basis, a)
+    if simulated:
+        mean, square = np.mean(simulated, axis=0), np.mean(np.square(simulated), axis=0)
+        rows = rows._replace(by_chance=np.stack([mean, np.sqrt(square)]))
+    return moments, rows
 
 
 def _best_width(u, a, directions, phases) -> float:

@@ -3,16 +3,21 @@
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from gauss_flows.affine.moments import MomentMethod, fit_conditional_moments
-from gauss_flows.bijections.orthogonal import checked_orthogonal
+from gauss_flows.affine.arguments import check_n_active, check_rotation_matrix
+from gauss_flows.affine.moments import MomentMethod, check_enough_rows, fit_conditional_moments
+from gauss_flows.bijections.orthogonal import AbstractRotation
 from gauss_flows.numerics.estimate import Estimate
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
 from gauss_flows.rbig.checks import check_finite_table, check_table
+
+# Simulations of the fit, of which each takes as long as the fit itself.
+N_SIMULATIONS = 6
 
 
 def affine_gain(
     x: Float[ArrayLike, "n d"],
     n_active: int,
-    rotation: Float[ArrayLike, "d d"] | None = None,
+    rotation: Float[ArrayLike, "d d"] | AbstractRotation | None = None,
     *,
     method: MomentMethod = "auto",
     random_state: int = 0,
@@ -24,12 +29,15 @@ def affine_gain(
 
     The conditional means drop out, so only $\operatorname{E}\log\sigma^2$ has to be estimated. Its
     influence function, $\log\sigma^2 + r^2/\sigma^2 - 1$ with the residual r, gives the standard
-    error; with cross-fitted moments its mean is the estimate, too.
+    error; with cross-fitted moments its mean is the estimate, too. What Fourier features take for
+    structure by chance, in white data of five passive coordinates and 500 rows 0.02 nats for each
+    active one, is found on data simulated by the fit and taken off; the greater of both errors,
+    the influence's and the simulations' own, is returned.
 
     Args:
         x: Data of shape (n, D).
         n_active: Number of active coordinates, the last of y = x Qᵀ; 1 to D − 1.
-        rotation: Orthogonal matrix Q, shape (D, D); none by default.
+        rotation: Orthogonal matrix Q, shape (D, D), or a rotation layer; none by default.
         method: How to estimate the moments, see `conditional_moments`.
         random_state: Seed of what is random in that.
 
@@ -52,15 +60,20 @@ def affine_gain(
         >>> bool(abs(value - 0.6321) < 4 * standard_error < 0.1)
         True
     """
-    n_dims = check_finite_table(x).shape[1]
+    n_rows, n_dims = check_finite_table(x).shape
     check_n_active(n_active, n_dims)
+    check_enough_rows(method, n_rows, n_dims - n_active, fewest=n_dims + 1)
     table = check_table(x)
     y = table @ check_rotation_matrix(rotation, n_dims).T
-    return gain_and_rows(y, n_active, method, random_state)[0]
+    return gain_and_rows(y, n_active, method, random_state, N_SIMULATIONS)[0]
 
 
 def gain_and_rows(
-    y: Float[np.ndarray, "n d"], n_active: int, method: MomentMethod, random_state: int
+    y: Float[np.ndarray, "n d"],
+    n_active: int,
+    method: MomentMethod,
+    random_state: int,
+    n_simulations: int = 0,
 ) -> tuple[Estimate, Float[np.ndarray, " n"]]:
     """Δ of rotated rows, and what each row gains from a layer that has not seen it.
 
@@ -69,59 +82,14 @@ def gain_and_rows(
         n_active: Number of active coordinates.
         method: How to estimate the moments.
         random_state: Seed of what is random in that.
+        n_simulations: How often to simulate what the moments take for structure by chance.
 
     Returns:
         The estimate, and the log-density that each row gains at the moments that it would find had
         it been left out, shape (n,), both in nats.
     """
     p, a = y[:, :-n_active], y[:, -n_active:]
-    _, rows = fit_conditional_moments(p, a, method, random_state)
-    influence = Estimate.of_mean(np.sum(0.5 * (a**2 - 1.0) + rows.influence, axis=1))
-    if rows.is_cross_fitted:
-        # At moments that have not seen a row, the ratio's excess over 1 makes up for their errors.
-        gain = Estimate(float(influence.value), float(influence.standard_error))
-    else:
-        value = 0.5 * np.mean(np.sum(a**2 - 1.0 - rows.log_variance, axis=1))
-        gain = Estimate(float(value), float(influence.standard_error))
-    return gain, rows.left_out_gain(a)
-
-
-def check_n_active(n_active: int, n_dims: int) -> None:
-    """Refuse a number of active coordinates that leaves none to condition on, or to move.
-
-    Args:
-        n_active: The number.
-        n_dims: Number of all coordinates D.
-
-    Raises:
-        ValueError: If it is not a whole number from 1 to D − 1.
-    """
-    whole = isinstance(n_active, int | np.integer) and not isinstance(n_active, bool)
-    if not whole or not 1 <= n_active <= n_dims - 1:
-        raise ValueError(
-            f"Expected n_active from 1 to {n_dims - 1} for data of {n_dims} columns; "
-            f"got {n_active}."
-        )
-
-
-def check_rotation_matrix(
-    rotation: Float[ArrayLike, "d d"] | None, n_dims: int
-) -> Float[np.ndarray, "d d"]:
-    """A rotation as a matrix that is orthogonal to rounding.
-
-    Args:
-        rotation: The matrix, or `None` for the identity.
-        n_dims: Number of coordinates D.
-
-    Returns:
-        The matrix in float64.
-
-    Raises:
-        ValueError: If it has another shape or is not orthogonal.
-    """
-    if rotation is None:
-        return np.eye(n_dims)
-    matrix = np.asarray(rotation, np.float64)
-    if matrix.shape != (n_dims, n_dims):
-        raise ValueError(f"Expected a rotation of shape ({n_dims}, {n_dims}); got {matrix.shape}.")
-    return np.asarray(checked_orthogonal(matrix), np.float64)
+    _, rows = fit_conditional_moments(p, a, method, random_state, n_simulations)
+    gain = Estimate.of_mean(np.sum(rows.log_reference(a) + LOG_SQRT_2PI + 0.5 * a**2, axis=1))
+    error = max(float(gain.standard_error), float(np.linalg.norm(rows.simulated_error())))
+    return Estimate(float(gain.value), error), rows.left_out_gain(a)

@@ -3,13 +3,20 @@
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from gauss_flows.affine.gain import check_n_active, check_rotation_matrix
+from gauss_flows.affine.arguments import (
+    check_n_active,
+    check_rotation_matrix,
+    positive_number,
+    real_array,
+)
+from gauss_flows.bijections.orthogonal import AbstractRotation
+from gauss_flows.rbig.options import check_whole
 
 
 def affine_gain_gaussian(
     cov: Float[ArrayLike, "d d"],
     n_active: int,
-    rotation: Float[ArrayLike, "d d"] | None = None,
+    rotation: Float[ArrayLike, "d d"] | AbstractRotation | None = None,
 ) -> float:
     r"""Theorem 1's Δ for data from N(0, Σ), exactly.
 
@@ -23,7 +30,7 @@ def affine_gain_gaussian(
     Args:
         cov: Covariance Σ, shape (D, D), symmetric and positive definite.
         n_active: Number of active coordinates, the last of y = Q x; 1 to D − 1.
-        rotation: Orthogonal matrix Q, shape (D, D); none by default.
+        rotation: Orthogonal matrix Q, shape (D, D), or a rotation layer; none by default.
 
     Returns:
         Δ in nats.
@@ -103,7 +110,7 @@ def coupling_contraction(n_dims: int, n_active: int) -> float:
         >>> coupling_contraction(2, 1)
         0.25
     """
-    _check_n_dims(n_dims)
+    check_whole("n_dims", n_dims, 2)
     check_n_active(n_active, n_dims)
     between = 2.0 * n_active * (n_dims - n_active) / ((n_dims + 2) * (n_dims - 1))
     return 1.0 - between - 2.0 * n_active / (n_dims * (n_dims + 2))
@@ -131,7 +138,7 @@ def marginal_contraction(n_dims: int) -> float:
         >>> marginal_contraction(2)
         0.5
     """
-    _check_n_dims(n_dims)
+    check_whole("n_dims", n_dims, 2)
     return n_dims / (n_dims + 2)
 
 
@@ -224,10 +231,9 @@ def whitening_contraction_bound(kl: float, n_dims: int, n_active: int) -> float:
         >>> print(f"{whitening_contraction_bound(1e-8, 4, 2):.3f}")
         0.556
     """
-    _check_n_dims(n_dims)
+    check_whole("n_dims", n_dims, 2)
     check_n_active(n_active, n_dims)
-    if not 0 < kl < np.inf:
-        raise ValueError(f"Expected a positive, finite kl; got {kl!r}.")
+    kl = positive_number("kl", kl)
     root = np.sqrt(-np.expm1(-2.0 * kl))
     # (1 − r) / (1 + r) without cancellation where r is close to 1.
     ratio = np.exp(-2.0 * kl) / (1.0 + root) ** 2
@@ -236,13 +242,8 @@ def whitening_contraction_bound(kl: float, n_dims: int, n_active: int) -> float:
     return float(1.0 + 0.5 * n_active * np.log1p(-explained) / kl)
 
 
-def _check_n_dims(n_dims: int) -> None:
-    if isinstance(n_dims, bool) or int(n_dims) != n_dims or n_dims < 2:
-        raise ValueError(f"Expected n_dims to be a whole number of at least 2; got {n_dims}.")
-
-
 def _checked_covariance(cov: ArrayLike) -> Float[np.ndarray, "d d"]:
-    covariance = np.asarray(cov, np.float64)
+    covariance = real_array(cov, "a covariance of shape (D, D)")
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or len(covariance) == 0:
         raise ValueError(f"Expected a covariance of shape (D, D); got {covariance.shape}.")
     if not np.isfinite(covariance).all():

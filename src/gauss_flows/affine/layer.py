@@ -6,6 +6,7 @@ import numpy as np
 from jax import random as jr
 from jaxtyping import Array, Float
 
+from gauss_flows.affine.arguments import step_share
 from gauss_flows.affine.moments import ConditionalMoments
 from gauss_flows.bijections.affine_coupling import AffineCoupling
 
@@ -74,18 +75,17 @@ def closed_form_coupling(moments: ConditionalMoments, *, step: float = 1.0) -> A
         >>> bool(abs(z[:, 1].std() - 1) < 0.05 and abs(z[p[:, 0] > 1, 1].std() - 1) < 0.1)
         True
     """
-    if not 0 < step <= 1:
-        raise ValueError(f"Expected a step in (0, 1]; got {step}.")
-    if not moments.differentiable:
+    share = step_share(step)
+    if not isinstance(moments, ConditionalMoments) or not moments.differentiable:
         raise ValueError(
-            "Expected moments that JAX can evaluate, by any method but 'boosting'; got "
-            f"{type(moments).__name__}."
+            "Expected moments that JAX can evaluate, from conditional_moments by any method but "
+            f"'boosting'; got {type(moments).__name__}."
         )
     mask = np.arange(moments.n_passive + moments.n_active) < moments.n_passive
     return AffineCoupling(
         jr.key(0),
         n_dims=len(mask),
         mask=mask,
-        conditioner=MomentConditioner(moments, float(step)),
+        conditioner=MomentConditioner(moments, share),
         max_log_scale=_MAX_LOG_SCALE,
     )

@@ -10,6 +10,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from scipy.interpolate import PchipInterpolator
 
+from gauss_flows.affine.arguments import real_array
+from gauss_flows.numerics.normal import LOG_SQRT_2PI
+
+_TINY = 1e-12
+
 
 class ConditionalMoments(eqx.Module):
     """Mean and variance of active coordinates a given passive ones p, fitted to data.
@@ -62,6 +67,9 @@ class RowMoments(NamedTuple):
             (n, d_active).
         left_out_log_variance: The predictive log-variance likewise, shape (n, d_active).
         is_cross_fitted: Whether the moments, too, come from fits that have not seen the row.
+        by_chance: By how much the mean of −½ log σ² over the rows was too large in simulations
+            of the fit, in nats: mean over them and root mean square, shape (2, d_active); `None`
+            without any.
     """
 
     mean: Float[np.ndarray, "n d_active"]
@@ -70,15 +78,42 @@ class RowMoments(NamedTuple):
     left_out_mean: Float[np.ndarray, "n d_active"]
     left_out_log_variance: Float[np.ndarray, "n d_active"]
     is_cross_fitted: bool = False
+    by_chance: Float[np.ndarray, "2 d_active"] | None = None
 
     @classmethod
     def of(
-        cls, a: np.ndarray, mean: np.ndarray, log_variance: np.ndarray, **options: bool
+        cls,
+        a: np.ndarray,
+        mean: np.ndarray,
+        log_variance: np.ndarray,
+        *,
+        is_cross_fitted: bool = False,
     ) -> "RowMoments":
         """With influences as the moments themselves give them, nothing left out."""
         ratio = (a - mean) ** 2 * np.exp(-log_variance)
         influence = 0.5 * (1.0 - log_variance - ratio)
-        return cls(mean, log_variance, influence, mean, log_variance, **options)
+        return cls(mean, log_variance, influence, mean, log_variance, is_cross_fitted)
+
+    def log_reference(self, a: Float[np.ndarray, "n d_active"]) -> Float[np.ndarray, "n d_active"]:
+        """Log-densities of the rows under normals of the moments, free of the moments' errors.
+
+        Their mean is −½ E log 2πe σ² at the best estimate of that, in nats.
+        """
+        own = self.influence
+        if not self.is_cross_fitted:
+            # With cross-fitted moments the ratio's excess over 1 makes up for their errors.
+            own = own - own.mean(0) - 0.5 * self.log_variance.mean(0)
+        if self.by_chance is not None:
+            # Smoothing misses as much of real structure as it takes from noise. Where all that
+            # was found is what chance finds, nothing was missed.
+            chance = np.maximum(self.by_chance[0], 0.0)
+            found = own.mean(0) + 0.5 * np.log(a.var(0))
+            own = own - chance * chance / np.maximum(found, chance + _TINY)
+        return own - 0.5 - LOG_SQRT_2PI
+
+    def simulated_error(self) -> Float[np.ndarray, " d_active"]:
+        """Root mean square of what simulations overstate, in nats; zero without any."""
+        return np.zeros(self.mean.shape[1]) if self.by_chance is None else self.by_chance[1]
 
     def left_out_gain(self, a: Float[np.ndarray, "n d_active"]) -> Float[np.ndarray, " n"]:
         """Log-density that each row gains at the moments without it, in nats, shape (n,)."""
@@ -136,7 +171,7 @@ class PiecewiseMoments(ConditionalMoments):
         return own[..., 0] + t * (own[..., 1] + t * (own[..., 2] + t * own[..., 3]))
 
 
-def check_width(p: ArrayLike, n_passive: int) -> ArrayLike:
+def check_width(p: ArrayLike, n_passive: int) -> Array | np.ndarray:
     """Points of the passive coordinates, once their width is seen to be right.
 
     Args:
@@ -147,12 +182,13 @@ def check_width(p: ArrayLike, n_passive: int) -> ArrayLike:
         The points.
 
     Raises:
-        ValueError: If their last axis is not that wide.
+        ValueError: If they are no numbers or their last axis is not that wide.
     """
-    shape = np.shape(p)
-    if shape[-1:] != (n_passive,):
-        raise ValueError(f"Expected p of shape (..., {n_passive}); got {shape}.")
-    return p
+    expected = f"p of shape (..., {n_passive})"
+    points = p if isinstance(p, jax.Array) else real_array(p, expected)
+    if points.shape[-1:] != (n_passive,):
+        raise ValueError(f"Expected {expected}; got {points.shape}.")
+    return points
 
 
 def piecewise_from_values(

@@ -1,9 +1,11 @@
 """Mean and variance of active coordinates given passive ones."""
 
+from bisect import bisect_left
 from typing import Literal, get_args
 
 from jaxtyping import ArrayLike, Float
 
+from gauss_flows.affine.arguments import check_choice
 from gauss_flows.affine.bin_moments import equal_width_moments, local_linear_moments
 from gauss_flows.affine.boosting_moments import boosting_moments
 from gauss_flows.affine.fourier_moments import fourier_moments
@@ -11,6 +13,7 @@ from gauss_flows.affine.moment_functions import ConditionalMoments, RowMoments
 from gauss_flows.affine.spline_moments import spline_moments
 from gauss_flows.rbig.checks import check_finite_table
 from gauss_flows.rbig.options import check_seed
+from gauss_flows.training.split import count_fitted
 
 MomentMethod = Literal["auto", "equal_width", "local_linear", "spline", "fourier", "boosting"]
 
@@ -23,6 +26,7 @@ _LEAST_ROWS = {
     "boosting": 200,
 }
 _ROWS_PER_FREE_COEFFICIENT = 4
+_MORE_THAN_ENOUGH = 10**15
 
 
 def conditional_moments(
@@ -84,9 +88,12 @@ def conditional_moments(
 
 
 def fit_conditional_moments(
-    p: ArrayLike, a: ArrayLike, method: MomentMethod, random_state: int
+    p: ArrayLike, a: ArrayLike, method: MomentMethod, random_state: int, n_simulations: int = 0
 ) -> tuple[ConditionalMoments, RowMoments]:
-    """`conditional_moments`, and the moments at the rows, cross-fitted where the method is."""
+    """`conditional_moments`, and the moments at the rows, cross-fitted where the method is.
+
+    With ``n_simulations`` the rows' moments know what Fourier features find by chance.
+    """
     passive, active = check_finite_table(p, name="p"), check_finite_table(a, name="a")
     if len(passive) != len(active):
         raise ValueError(
@@ -94,8 +101,47 @@ def fit_conditional_moments(
         )
     check_seed(random_state)
     n_rows, n_passive = passive.shape
-    if method not in get_args(MomentMethod):
-        raise ValueError(f"Expected method to be one of {get_args(MomentMethod)}; got {method!r}.")
+    method = check_enough_rows(method, n_rows, n_passive)
+    if method == "fourier":
+        return fourier_moments(passive, active, random_state, n_simulations)
+    if method == "boosting":
+        return boosting_moments(passive, active, random_state)
+    one = {
+        "equal_width": equal_width_moments,
+        "local_linear": local_linear_moments,
+        "spline": spline_moments,
+    }
+    return one[method](passive, active)
+
+
+def check_enough_rows(
+    method: MomentMethod,
+    n_rows: int,
+    n_passive: int,
+    *,
+    fewest: int = 1,
+    val_prop: float = 0.0,
+    n_folds: int | None = None,
+) -> MomentMethod:
+    """Refuse a table that leaves a method too few rows once it is split.
+
+    Args:
+        method: How to estimate the moments.
+        n_rows: Number of rows of the table.
+        n_passive: Number of passive coordinates.
+        fewest: Rows that are needed beside the held-out ones whatever the method.
+        val_prop: Share of the rows that is held out first.
+        n_folds: Number of folds of the others, of which each fit leaves out one; by default all
+            are fitted.
+
+    Returns:
+        The method that ``"auto"`` stands for, or the method itself.
+
+    Raises:
+        ValueError: If the method is unknown or not for so many passive coordinates, or the rows
+            are too few, with the number that would do.
+    """
+    check_choice("method", method, get_args(MomentMethod))
     if method == "auto":
         method = "spline" if n_passive == 1 else "fourier"
     if method in _ONE_PASSIVE and n_passive != 1:
@@ -107,23 +153,25 @@ def fit_conditional_moments(
     if method == "fourier":
         # Constant and p itself are fitted without a penalty.
         least = max(least, _ROWS_PER_FREE_COEFFICIENT * (1 + n_passive))
-    if n_rows < least:
-        raise ValueError(f"Expected at least {least} rows for method {method!r}; got {n_rows}.")
-    if method == "fourier":
-        return fourier_moments(passive, active, random_state)
-    if method == "boosting":
-        return boosting_moments(passive, active, random_state)
-    one = {
-        "equal_width": equal_width_moments,
-        "local_linear": local_linear_moments,
-        "spline": spline_moments,
-    }
-    return one[method](passive, active)
+
+    def are_enough(rows: int) -> bool:
+        fitted = count_fitted(rows, val_prop)
+        left_out = 0 if n_folds is None else -(-fitted // n_folds)
+        return fitted >= fewest and fitted - left_out >= least
+
+    if not are_enough(n_rows):
+        needed = bisect_left(range(_MORE_THAN_ENOUGH), True, key=are_enough)
+        share = f", {least} of them for each fit" if needed > max(least, fewest) else ""
+        raise ValueError(
+            f"Expected at least {needed} rows for method {method!r}{share}; got {n_rows}."
+        )
+    return method
 
 
 __all__ = [
     "ConditionalMoments",
     "MomentMethod",
+    "check_enough_rows",
     "conditional_moments",
     "fit_conditional_moments",
 ]

@@ -253,6 +253,29 @@ def fit_moments(
     )
 
 
+def overstated_gain(
+    fit: MomentFit, basis: Any, penalty: np.ndarray, rng: np.random.Generator
+) -> float:
+    """By how much −½ E log σ² of a fit exceeds that of the law which its values are drawn from.
+
+    The law is the fit's own. What it takes for structure by chance, the smoothing's choice
+    included, no formula of a fixed smoother shows.
+
+    Args:
+        fit: The fit.
+        basis: The basis, shape (n, K).
+        penalty: Its penalty, shape (K, K).
+        rng: Source of the draw.
+
+    Returns:
+        The excess in nats.
+    """
+    mean, log_variance, _ = fit.at(basis)
+    drawn = mean + np.exp(0.5 * log_variance) * rng.normal(size=len(mean))
+    again = fit_moments(basis, penalty, drawn, hidden=fit.hidden)
+    return 0.5 * float(np.mean(log_variance - again.at(basis)[1]))
+
+
 def _log_variance(
     basis, even: _Diagonal, ones: np.ndarray, squares: np.ndarray, floor: float
 ) -> tuple[np.ndarray, Smooth]:

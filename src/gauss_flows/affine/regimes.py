@@ -10,7 +10,7 @@ from flowjax.distributions import Transformed
 from jaxtyping import PRNGKeyArray
 
 from gauss_flows.affine.cross_fit import N_FOLDS, cross_fitted_gain, deal_folds, standardized
-from gauss_flows.affine.gain import affine_gain
+from gauss_flows.affine.gain import gain_and_rows
 from gauss_flows.affine.growth import Growth, Made, grow
 from gauss_flows.affine.layer import closed_form_coupling
 from gauss_flows.affine.moments import MomentMethod, fit_conditional_moments
@@ -146,7 +146,7 @@ def _rotation(key, rows: np.ndarray, folds: np.ndarray, plan: Plan) -> Choice:
     seed = _seed(seed_key)
     if plan.rotations == "random":
         turn = np.asarray(FixedRotation.random(turn_key, rows.shape[1]).matrix.tree, np.float64)
-        gain = affine_gain(rows, plan.n_active, turn, method=plan.method, random_state=seed)
+        gain, _ = gain_and_rows(rows @ turn.T, plan.n_active, plan.method, seed)
         return Choice(turn, gain, np.stack([turn] * N_FOLDS))
     return choose_subspace(
         rows,

@@ -1,4 +1,4 @@
-"""Log-densities of rows, split as an affine layer splits them, by mixtures of several sizes."""
+"""Log-densities of rows, split as an affine layer splits them, by mixtures of several kinds."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,21 @@ from jaxtyping import Bool, Float
 
 from gauss_flows.affine.moments import MomentMethod, conditional_moments
 from gauss_flows.numerics import gaussian_mixture
-from gauss_flows.numerics.normal import LOG_SQRT_2PI
 from gauss_flows.rbig.blocks import Recipe, next_block
 from gauss_flows.rbig.joint_mixture import JointMixture, fit_joint_mixture
 
-# Rows that the common covariance counts as in that of every component.
+# Rows that the common covariance counts as in that of every component, behind normal columns.
 _STRENGTH = 10.0
 # Share of the identity in that covariance, so that dependent columns leave it positive definite.
 _RIDGE = 1e-6
 
 
-class RowRatios(NamedTuple):
-    """Log-densities of rows over those of a standard normal, in nats.
+class RowDensities(NamedTuple):
+    """Log-densities of rows, in nats.
 
     Args:
         passive: Of p, shape (n,).
-        single: Of each standardised active coordinate given p, shape (n, D_A).
+        single: Of each active coordinate given p, shape (n, D_A).
         joint: Of all of them given p, shape (n,).
     """
 
@@ -33,7 +32,7 @@ class RowRatios(NamedTuple):
     joint: Float[np.ndarray, " n"]
 
 
-def row_ratios(
+def row_densities(
     p: Float[np.ndarray, "n d_passive"],
     a: Float[np.ndarray, "n d_active"],
     fitted: Bool[np.ndarray, " n"],
@@ -41,14 +40,14 @@ def row_ratios(
     sizes: tuple[int, ...],
     method: MomentMethod,
     random_state: int,
-) -> list[RowRatios]:
-    r"""Log-densities after the best affine layer, that layer and they fitted to some of the rows.
+) -> list[RowDensities]:
+    r"""Log-densities of rows by mixtures of K Gaussians, fitted to some of them.
 
-    With $z_i = (a_i - m_i(p)) / \sigma_i(p)$, every column is made normal by a mixture of its own,
-    as many components as its BIC supports, and what remains is a mixture of K Gaussians in all
-    D dimensions. Its marginals are mixtures again, so that $f(p)$, $f(z_i \mid p)$ and
-    $f(z \mid p)$ are of one law; where z does not depend on p, one component says so, however
-    hard p is.
+    Each number K stands for two: a mixture of (p, a) as they are, which is right where the law
+    itself is one; and one of $(p, z)$ with $z_i = (a_i - m_i(p)) / \sigma_i(p)$, every column made
+    normal by a mixture of its own, as many components as its BIC supports. There, where z does not
+    depend on p, one component says so, however hard p is. A mixture's marginals are mixtures
+    again, so that $f(p)$, $f(a_i \mid p)$ and $f(a \mid p)$ are of one law.
 
     Args:
         p: Passive coordinates, shape (n, D_P).
@@ -59,7 +58,7 @@ def row_ratios(
         random_state: Seed of what is random.
 
     Returns:
-        For every K the log-densities of all rows.
+        For every mixture the log-densities of all rows.
     """
     moments = conditional_moments(p[fitted], a[fitted], method=method, random_state=random_state)
     mean, variance = (np.asarray(part(p), np.float64) for part in (moments.mean, moments.variance))
@@ -67,32 +66,45 @@ def row_ratios(
     # One at a time: columns of one shape are compiled for once, whatever their number.
     columns = [_gaussianized_column(rows[:, [i]], fitted) for i in range(rows.shape[1])]
     normal, log_det = (np.hstack(parts) for parts in zip(*columns, strict=True))
-    # What the columns' own maps bring against a standard normal.
-    own = log_det + 0.5 * rows**2 + LOG_SQRT_2PI
-    n_dims, n_passive = rows.shape[1], p.shape[1]
-    passive = np.arange(n_passive)
-    pooled = np.atleast_2d(np.cov(normal[fitted].T))
-    pooled = (1.0 - _RIDGE) * pooled + _RIDGE * np.eye(n_dims)
+    log_det[:, p.shape[1] :] -= 0.5 * np.log(variance)
+    plain = np.hstack([p, a])
+    scale = plain[fitted].std(0)
+    scaled = (plain - plain[fitted].mean(0)) / scale
     found = []
     for size in sizes:
-        mixture = fit_joint_mixture(
-            normal[fitted], size, pooled, strength=_STRENGTH, seed=random_state
-        )
-        of_passive = _log_density(mixture, normal, passive)
-        single = [
-            _log_density(mixture, normal, np.append(passive, column)) - of_passive
-            for column in range(n_passive, n_dims)
-        ]
-        joint = mixture.log_density(normal) - of_passive
-        active = own[:, n_passive:]
-        found.append(
-            RowRatios(
-                of_passive + own[:, :n_passive].sum(1),
-                np.stack(single, axis=1) + active,
-                joint + active.sum(1),
-            )
-        )
+        options = {"n_components": size, "n_passive": p.shape[1], "seed": random_state}
+        found.append(_densities(scaled, -np.log(scale), fitted, strength=1.0, **options))
+        found.append(_densities(normal, log_det, fitted, strength=_STRENGTH, **options))
     return found
+
+
+def _densities(
+    rows: np.ndarray,
+    log_det: np.ndarray,
+    fitted: np.ndarray,
+    *,
+    n_components: int,
+    n_passive: int,
+    strength: float,
+    seed: int,
+) -> RowDensities:
+    """By a mixture of rows that are functions of the data's columns with these log-derivatives."""
+    n_dims = rows.shape[1]
+    pooled = np.atleast_2d(np.cov(rows[fitted].T))
+    pooled = (1.0 - _RIDGE) * pooled + _RIDGE * np.eye(n_dims)
+    mixture = fit_joint_mixture(rows[fitted], n_components, pooled, strength=strength, seed=seed)
+    passive = np.arange(n_passive)
+    of_passive = _log_density(mixture, rows, passive)
+    single = [
+        _log_density(mixture, rows, np.append(passive, column)) - of_passive
+        for column in range(n_passive, n_dims)
+    ]
+    log_det = np.broadcast_to(log_det, rows.shape)
+    return RowDensities(
+        of_passive + log_det[:, :n_passive].sum(1),
+        np.stack(single, axis=1) + log_det[:, n_passive:],
+        mixture.log_density(rows) - of_passive + log_det[:, n_passive:].sum(1),
+    )
 
 
 def _gaussianized_column(column: np.ndarray, fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

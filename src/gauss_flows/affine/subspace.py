@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from scipy.linalg import expm
 
+from gauss_flows.affine.arguments import check_n_active
 from gauss_flows.affine.candidates import CandidateSet, candidates_of, nearest_orthogonal
-from gauss_flows.affine.gain import check_n_active, gain_and_rows
-from gauss_flows.affine.moments import MomentMethod, conditional_moments
+from gauss_flows.affine.gain import gain_and_rows
+from gauss_flows.affine.moments import MomentMethod, check_enough_rows, conditional_moments
 from gauss_flows.numerics.estimate import Estimate
-from gauss_flows.rbig.checks import check_finite_table
-from gauss_flows.rbig.options import check_count, check_seed
+from gauss_flows.rbig.checks import check_finite_table, check_table
+from gauss_flows.rbig.options import check_count, check_seed, check_whole
 
 _FIRST_ANGLE = 0.2  # radians
 _LEAST_ANGLE = 1e-3
@@ -83,8 +84,8 @@ def optimal_affine_subspace(
         The best rotation found, its gain, and the candidates with theirs.
 
     Raises:
-        ValueError: If the data are no table of finite numbers, too few for the method, or an
-            option is out of range; if a candidate is not orthogonal.
+        ValueError: If the data admit no density, are too few for the method, or an option is out
+            of range; if a candidate is not orthogonal.
 
     References:
         Draxler, Schwarz, Schnörr and Köthe, *Characterizing the Role of a Single Coupling Layer in
@@ -99,17 +100,17 @@ def optimal_affine_subspace(
         >>> bool(abs(best.gain.value - 0.879) < 0.05)
         True
     """
-    table = check_finite_table(x)
-    n_dims = table.shape[1]
+    n_rows, n_dims = check_finite_table(x).shape
     check_n_active(n_active, n_dims)
     check_count("n_candidates", n_candidates)
     check_seed(random_state)
-    for name, value in (("n_starts", n_starts), ("max_steps", max_steps)):
-        if value is not None and (isinstance(value, bool) or int(value) != value or value < 0):
-            raise ValueError(f"Expected {name} to be a whole number, 0 or more; got {value}.")
+    starts = (1 if n_dims == 2 else 4) if n_starts is None else n_starts
+    check_whole("n_starts", starts, 0)
+    check_whole("max_steps", max_steps, 0)
+    check_enough_rows(method, n_rows, n_dims - n_active, fewest=n_dims + 1)
+    table = check_table(x)
     turns = candidates_of(table, candidates, n_candidates, random_state)
     search = _Search(table, n_active, method, random_state, np.zeros(len(table), int), [])
-    starts = (1 if n_dims == 2 else 4) if n_starts is None else n_starts
     return search.run(turns, starts, max_steps)
 
 

@@ -27,6 +27,21 @@ def check_count(name: str, value: object, alternative: str = "") -> None:
         raise ValueError(f"Expected {name} to be a positive integer{alternative}; got {value!r}.")
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Refuse what is no integer, or too small a one.
+
+    Args:
+        name: The option's name.
+        value: Its value.
+        least: The smallest allowed.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not _is_integer(value) or value < least:
+        raise ValueError(f"Expected {name} to be an integer of at least {least}; got {value!r}.")
+
+
 def check_seed(random_state: object) -> None:
     """Refuse what is no seed: every draw is to be repeatable.
 
@@ -43,10 +58,7 @@ def check_seed(random_state: object) -> None:
             ...
         ValueError: Expected random_state to be an integer of at least 0; got None.
     """
-    if not _is_integer(random_state) or random_state < 0:
-        raise ValueError(
-            f"Expected random_state to be an integer of at least 0; got {random_state!r}."
-        )
+    check_whole("random_state", random_state, 0)
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

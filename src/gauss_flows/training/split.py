@@ -38,11 +38,24 @@ def split_rows(
     if n_rows < 1:
         raise ValueError(f"Expected n_rows to be at least 1; got {n_rows}.")
     split_seed, _ = seeds_of(key)
-    n_fitted = max(n_rows - round(val_prop * n_rows), 1)
+    n_fitted = count_fitted(n_rows, val_prop)
     order = np.arange(n_rows)
     if n_fitted < n_rows:
         order = np.random.default_rng(split_seed).permutation(n_rows)
     return order[:n_fitted], order[n_fitted:]
+
+
+def count_fitted(n_rows: int, val_prop: float) -> int:
+    """How many rows are fitted where a share of them is held out.
+
+    Args:
+        n_rows: Number of rows.
+        val_prop: The share.
+
+    Returns:
+        The number, at least 1.
+    """
+    return max(n_rows - round(val_prop * n_rows), 1)
 
 
 def seeds_of(key: PRNGKeyArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
