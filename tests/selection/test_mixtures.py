@@ -95,6 +95,26 @@ def test_the_fit_is_the_mean_of_several():
     np.testing.assert_allclose(np.exp(trial.fit(x, 0).log_density(x)), np.mean(parts, axis=0))
 
 
+def test_a_start_that_went_wrong_is_left_out_of_the_mean(monkeypatch):
+    """Two components in one cluster are far less likely than one in each."""
+    x = np.random.default_rng(0).normal(size=(400, 2)) + np.repeat(
+        [[-9.0, 0.0], [9.0, 0.0]], 200, 0
+    )
+    x /= 9.0
+    recipe, fit, called = MixtureRecipe(2, 1.0, 0.0), MixtureRecipe.fit, []
+
+    def sometimes_wrong(self, rows, seed, *options):
+        called.append(seed)
+        return fit(self._replace(n_components=1 if len(called) == 3 else 2), rows, seed, *options)
+
+    monkeypatch.setattr(MixtureRecipe, "fit", sometimes_wrong)
+    fitted = MixtureTrial(False, recipe, np.zeros(1)).fit(x, 0)
+    one = fit(recipe, x, 0)
+    assert len(called) == 10
+    assert len(fitted.mixture.means) == 9 * len(one.means)
+    np.testing.assert_allclose(fitted.log_density(x).mean(), one.log_density(x).mean(), atol=1e-3)
+
+
 def test_the_mean_has_no_more_components_than_can_be_asked():
     x = clusters(2000)
     for number, starts in ((3, 10), (100, 6), (400, 1)):

@@ -25,6 +25,9 @@ _TOLERANCE = 1e-6
 _DIGITS, _MOST_SQUARES = 1e-9, 4e7
 # Rows times components whose densities fit into memory, and rows from which k-means learns.
 _MOST_TERMS, _MOST_CLUSTERED = 1e7, 20_000
+# Values times clusters that all starts of k-means may see at a time: few clusters are found from
+# several, as one start in ten or so lays two of them into one heap.
+_CLUSTER_STARTS_WORK = 1e6
 
 
 class JointMixture(NamedTuple):
@@ -206,7 +209,8 @@ def _clusters(x: Array, n_components: int, seed: int) -> Any:
     with warnings.catch_warnings():
         # Fewer distinct rows than clusters: some stay empty.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(n_components, random_state=seed).fit(some)
+        n_starts: Any = int(np.clip(_CLUSTER_STARTS_WORK // (some.size * n_components), 1, 5))
+        found = KMeans(n_components, n_init=n_starts, random_state=seed).fit(some)
     return found.labels_ if some is x else found.predict(x)
 
 

@@ -49,6 +49,10 @@ class MixtureRecipe(NamedTuple):
             return "one Gaussian"
         return f"a mixture of {self.n_components} Gaussians"
 
+    def n_parameters(self, n_dims: int) -> int:
+        """How many numbers say what it is in d dimensions."""
+        return self.n_components * (n_dims + 1) * (n_dims + 2) // 2
+
     def work(self, x: Array) -> float:
         """The products that one step of a fit to rows of shape (n, d) takes."""
         return float(self.n_components * len(x) * x.shape[1] ** 2)
@@ -149,7 +153,8 @@ class MixtureTrial(NamedTuple):
         """Fit it to rows of shape (n, d), and take the mean of the fits from several starts.
 
         That is a mixture again, and as likely as its parts are in the mean at least: what a start
-        has made too much of is thinned by the others.
+        has made too much of is thinned by the others. Fits that are less likely than the best by
+        more nats than they have parameters, which is more than chance explains, are left out.
         """
         block, rows = self._before(x)
         if isinstance(self.recipe, KernelRecipe):
@@ -158,7 +163,11 @@ class MixtureTrial(NamedTuple):
         most = min(_N_STARTS, _MOST_IN_ALL // self.recipe.n_components, affordable)
         starts = max(1, most) if self.recipe.n_components > 1 else 1
         fits = [self.recipe.fit(rows, seed + start) for start in range(starts)]
-        log_weights = np.concatenate([fit.log_weights for fit in fits]) - np.log(starts)
+        if starts > 1:
+            likelihoods = np.array([fit.log_density(rows).sum() for fit in fits])
+            enough = likelihoods.max() - self.recipe.n_parameters(rows.shape[1])
+            fits = [fit for fit, found in zip(fits, likelihoods, strict=True) if found >= enough]
+        log_weights = np.concatenate([fit.log_weights for fit in fits]) - np.log(len(fits))
         others = (np.concatenate(parts) for parts in list(zip(*fits, strict=True))[1:])
         return FittedMixture(block, JointMixture(log_weights, *others))
 
