@@ -108,7 +108,7 @@ def test_every_category_that_is_given_has_a_flow(classes):
     # Without a class it is the sum over both.
     truth = norm.logpdf(0) + np.log([np.mean(y == "low"), np.mean(y == "high")])
     np.testing.assert_allclose(density.score_samples(x), truth, atol=0.2)
-    np.testing.assert_array_equal(density.score_samples(x, [None, None]), density.score_samples(x))
+    np.testing.assert_allclose(density.score_samples(x, [None, None]), density.score_samples(x))
     drawn = density.sample(300, 0, y="low")
     assert isinstance(drawn, pd.DataFrame)
     assert np.mean(drawn["x"] < 0) > 0.97
@@ -120,14 +120,118 @@ def test_every_category_that_is_given_has_a_flow(classes):
     assert set(density.flows_) == {"low", "high"}
 
 
-def test_categories_beside_numbers_are_conditioned_on_jointly(classes):
-    frame, y = classes
-    other = np.random.default_rng(1).normal(size=len(y))
-    given = pd.DataFrame({"level": y, "other": other})
-    density = FlowDensity("mixture", n_components=5).fit(frame + 0.5 * other[:, None], given)
-    ask = pd.DataFrame({"level": ["low", "high"], "other": [0.0, 1.0]})
-    np.testing.assert_allclose(density.conditional_mean(ask), [[-3.0], [3.5]], atol=1.0)
+@pytest.fixture(scope="module")
+def mixed():
+    """x is normal about a line in a number, of which each of four combinations has its own."""
+    rng = np.random.default_rng(0)
+    n = 1600
+    level = rng.choice(["low", "high"], size=n, p=[0.7, 0.3])
+    site = rng.choice(["a", "b"], size=n)
+    number = rng.normal(size=n) + 2.0 * (site == "b")
+    x = pd.DataFrame({"x": mixed_mean(level, site, number) + 0.5 * rng.normal(size=n)})
+    y = pd.DataFrame({"level": level, "number": number, "site": site})
+    return x, y, FlowDensity("gaussian").fit(x, y)
+
+
+def mixed_mean(level, site, number):
+    slope = np.where(np.equal(site, "a"), 1.0, -1.0)
+    return np.where(np.equal(level, "low"), -3.0, 3.0) + slope * number
+
+
+ASK = pd.DataFrame(
+    {
+        "level": ["low", "high", "low", "high"],
+        "number": [0.5, 0.5, 1.5, 1.5],
+        "site": ["a", "a", "b", "b"],
+    }
+)
+
+
+def test_categories_beside_numbers_have_flows_of_their_own(mixed):
+    """Nothing leaks between levels: one Gaussian of their codes is off by whole units."""
+    _, _, density = mixed
+    assert set(density.flows_) == {(one, two) for one in ("low", "high") for two in "ab"}
+    truth = mixed_mean(ASK["level"], ASK["site"], ASK["number"])
+    np.testing.assert_allclose(density.conditional_mean(ASK)[:, 0], truth, atol=0.12)
+    at_mean = density.score_samples(pd.DataFrame({"x": truth}), ASK)
+    np.testing.assert_allclose(at_mean, norm(0, 0.5).logpdf(0), atol=0.15)
+    low, high = density.conditional_interval(ASK, 0.8)
+    np.testing.assert_allclose((high - low)[:, 0], 2 * 0.5 * norm.ppf(0.9), atol=0.12)
+    pickled = pickle.loads(pickle.dumps(density))
+    np.testing.assert_array_equal(pickled.sample(2, 0, y=ASK), density.sample(2, 0, y=ASK))
+
+
+def test_what_is_not_given_is_summed_over(mixed):
+    """With the weights that the rest of y gives the classes: here the number tells the site."""
+    x, _, density = mixed
+    grid = pd.DataFrame({"x": np.linspace(-12.0, 12.0, 961)})
+    for number in (-1.0, 1.0, 3.0, None):
+        ask = pd.DataFrame({"level": ["high"] * 961, "number": number, "site": None})
+        ask["number"] = ask["number"].astype(float)
+        at = np.exp(density.score_samples(grid, ask))
+        assert np.trapezoid(at, grid["x"]) == pytest.approx(1.0, abs=1e-3)
+        site = np.array(["a", "b"])
+        numbers = np.array([norm.pdf(number), norm.pdf(number - 2)]) if number else np.ones(2)
+        if number:
+            weights = numbers / numbers.sum()
+            truth = weights @ norm(mixed_mean("high", site, number)[:, None], 0.5).pdf(
+                grid["x"].to_numpy()
+            )
+            assert np.trapezoid(np.abs(at - truth), grid["x"]) < 0.3
+    alone = np.exp(density.score_samples(grid))
+    assert np.trapezoid(alone, grid["x"]) == pytest.approx(1.0, abs=1e-3)
+    nothing = pd.DataFrame({"level": [None], "number": [np.nan], "site": [None]})
+    np.testing.assert_allclose(
+        np.exp(density.score_samples(grid[::96], pd.concat([nothing] * len(grid[::96])))),
+        alone[::96],
+        rtol=1e-6,
+    )
+    drawn = density.sample(4000, 0, y=nothing)["x"]
+    assert drawn.mean() == pytest.approx(x["x"].mean(), abs=0.2)
+    assert drawn.std() == pytest.approx(x["x"].std(), abs=0.2)
+    ask = pd.DataFrame({"level": ["high"], "number": 3.0, "site": None})
+    site = density.sample(3000, 0, y=ask)
+    # Of number 3 the site is b in 98 of 100, and x about 0.
+    share = norm.pdf(1) / (norm.pdf(1) + norm.pdf(3))
+    assert np.mean(site["x"] < 3.0) == pytest.approx(share, abs=0.04)
+
+
+def test_counts_beside_categories_are_summed_over_their_points():
+    rng = np.random.default_rng(0)
+    group, count = rng.choice(["a", "b"], size=800), rng.poisson(3.0, size=800)
+    x = np.where(group == "a", 1.0, -1.0) * count + 0.3 * rng.normal(size=800)
+    y = pd.DataFrame({"group": group, "count": count})
+    density = FlowDensity("gaussian").fit(x[:, None], y)
+    ask = pd.DataFrame({"group": ["a", "b"], "count": [4, 2]})
+    np.testing.assert_allclose(density.conditional_mean(ask)[:, 0], [4.0, -2.0], atol=0.2)
+    assert density.sample(5, y=ask).shape == (10, 1)
+    unknown = pd.DataFrame({"group": ["a", None], "count": pd.array([None, 2], dtype="Int64")})
+    assert np.isfinite(density.score_samples([[3.0], [-2.0]], unknown)).all()
+
+
+def test_combinations_that_were_not_fitted_are_named(mixed):
+    x, y, _ = mixed
+    seen = ~((y["level"] == "low") & (y["site"] == "b"))
+    density = FlowDensity("gaussian").fit(x[seen], y[seen])
+    assert len(density.flows_) == 3
+    with pytest.raises(ValueError, match="'level' and .*'site' of y .* got low, b in row 2"):
+        density.score_samples(x.head(4), ASK)
+    # A missing site can then be one alone.
+    ask = ASK.head(1).assign(site=None)
+    np.testing.assert_allclose(
+        density.score_samples(x.head(1), ask), density.score_samples(x.head(1), ASK.head(1))
+    )
+
+
+def test_few_rows_of_a_combination_are_fitted_with_the_others(mixed):
+    x, y, _ = mixed
+    few = ~((y["level"] == "low") & (y["site"] == "b")) | (np.arange(len(y)) < 16)
+    assert 0 < (few & (y["level"] == "low") & (y["site"] == "b")).sum() < 10
+    density = FlowDensity("gaussian").fit(x[few], y[few])
     assert not density.flows_
+    assert np.isfinite(density.score_samples(x.head(4), ASK)).all()
+    rare = y.assign(site=np.where(np.arange(len(y)) < 4, "c", y["site"]))
+    assert not FlowDensity("gaussian").fit(x, rare).flows_
 
 
 def test_too_rare_a_category_joins_the_others(classes):

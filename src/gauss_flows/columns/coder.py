@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -171,7 +172,7 @@ class TableCoder:
         Returns:
             The coded rows.
         """
-        table = self._filled_from_copies(table)
+        table = self.filled_from_copies(table)
         n = table.n_rows
         rows, log_det = np.zeros((n, len(self.kinds))), np.zeros(n)
         coordinate = discrete = 0
@@ -198,7 +199,7 @@ class TableCoder:
             log_det[~inside & ~missing] = -np.inf
         return Coded(rows, log_det)
 
-    def _filled_from_copies(self, table: Table) -> Table:
+    def filled_from_copies(self, table: Table) -> Table:
         """Where a column is missing and its copy is not, it is known all the same."""
         columns = list(table.columns)
         for place, column in enumerate(self.columns):
@@ -206,6 +207,16 @@ class TableCoder:
                 known = columns[column.of]
                 columns[column.of] = np.where(missing_in(known), columns[place], known)
         return table._replace(columns=columns)
+
+    def only(self, places: Sequence[int]) -> TableCoder:
+        """The coder of the columns with these numbers, none of which is left out of the density."""
+        labels = None if self.labels is None else tuple(self.labels[j] for j in places)
+        return TableCoder(
+            tuple(self.columns[j] for j in places),
+            tuple(self.names[j] for j in places),
+            labels,
+            tuple(self.dtypes[j] for j in places),
+        )
 
     def first_outside(self, table: Table) -> tuple[int, int] | None:
         """Find a value outside its column's support: its row and column, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,20 @@ class Table(NamedTuple):
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.columns[0])
+
+    def rows(self, which: NDArray[Any]) -> Table:
+        """The rows of a mask of shape (n,), or with these numbers."""
+        return self._replace(columns=[column[which] for column in self.columns])
+
+    def only(self, places: Sequence[int]) -> Table:
+        """The columns with these numbers."""
+        labels = None if self.labels is None else [self.labels[j] for j in places]
+        return Table(
+            [self.columns[j] for j in places],
+            [self.names[j] for j in places],
+            labels,
+            [self.dtypes[j] for j in places],
+        )
 
 
 def is_frame(x: Any) -> bool:

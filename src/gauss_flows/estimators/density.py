@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gauss_flows.columns.coder import TableCoder
-from gauss_flows.columns.kinds import Category
 from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import (
     FlowEstimator,
@@ -21,7 +20,7 @@ from gauss_flows.estimators.base import (
     coded_with_noise,
     filled,
 )
-from gauss_flows.estimators.by_class import ByClass, is_one_category
+from gauss_flows.estimators.by_class import ByClass, Classes, classes_of
 from gauss_flows.estimators.condition import check_within, read_condition
 from gauss_flows.estimators.jointly import Jointly
 from gauss_flows.selection.assemble import standardise, standardiser
@@ -55,10 +54,11 @@ class FlowDensity(FlowEstimator):
 
     With `fit(X, y)` the density is $p(x \mid y)$: for a regression of a target on features, X is
     the target and y the features. `score_samples(X)` without y is then the density of X alone.
-    Where y is one column of categories, each with enough rows, every category has its own flow.
+    Where y has categories, every combination of them has its own flow, of X given the other columns
+    of y if there are any, provided that each has enough rows.
 
     Args:
-        family: As in `Gaussianizer`; so is what follows. Given y that is not one column of
+        family: As in `Gaussianizer`; so is what follows. Given y with other columns than
             categories: `"auto"`, `"gaussian"`, `"mixture"`, `"mixture-coupling"`,
             `"spline-coupling"` or `"affine-coupling"`.
         support: What values columns of X can have.
@@ -71,8 +71,8 @@ class FlowDensity(FlowEstimator):
 
     Attributes:
         flow_: The flow, as in `Gaussianizer`; given y one that is conditional on y, or None where
-            every category has its own.
-        flows_: These by category; empty otherwise.
+            every combination of categories has its own.
+        flows_: These by category, or by the tuple of several; empty otherwise.
         coder_: The map of columns that are not real to the flow's coordinates, and back.
         y_coder_: The same of y; None without.
         family_: The family chosen.
@@ -133,7 +133,7 @@ class FlowDensity(FlowEstimator):
 
         Raises:
             ValueError: As in `Gaussianizer.fit`, for X and for y; if y has another number of rows;
-                or if the family has no conditional flow and y is not one of categories.
+                or if the family has no conditional flow and y is not of categories alone.
         """
         self.y_coder_: TableCoder | None = None
         self.flows_: dict[Any, Any] = {}
@@ -155,38 +155,50 @@ class FlowDensity(FlowEstimator):
         settings = self._settings()
         rows = coded_with_noise(self.coder_, table, settings.seed)
         least = max(rows.shape[1] + 2, self.n_components or 1)
-        if is_one_category(rows, given, y_coder, least=least):
-            self._fit_by_class(rows, given.columns[0], y_coder)
-        else:
+        classes = classes_of(rows, given, y_coder, least=least)
+        if classes is None or classes.numbers:
             self._check_family(CONDITIONAL_FAMILIES)
+        if classes is not None:
+            self._fit_by_class(rows, given, y_coder, classes)
+        else:
             self._fit_jointly(rows, coded_with_noise(y_coder, given, settings.seed + 1), y_coder)
         self.y_coder_ = y_coder
         return self
 
-    def _fit_by_class(self, rows: Array, labels: NDArray[Any], y_coder: TableCoder) -> None:
-        kind = y_coder.kinds[0]
-        assert isinstance(kind, Category)
+    def _fit_by_class(
+        self, rows: Array, given: Table, y_coder: TableCoder, classes: Classes
+    ) -> None:
+        settings = self._settings()
+        numbers = y_rows = None
+        if classes.numbers:
+            numbers = y_coder.only(classes.numbers)
+            y_rows = coded_with_noise(numbers, given.only(classes.numbers), settings.seed + 1)
         parts = []
-        for level in kind.levels:
-            self._tell(f"fitting the rows of {level!r}")
+        for name, own in zip(classes.names, classes.members, strict=True):
+            self._tell(f"fitting the rows of {name!r}")
             part = FlowDensity(**self.get_params(deep=False))
             part.y_coder_, part.flows_, part._given = None, {}, None
             part.coder_ = self.coder_
             part._reset()
-            part._fit_coded(rows[labels == level], self._settings())
+            if numbers is not None and y_rows is not None:
+                part.y_coder_ = numbers
+                part._fit_jointly(rows[own], y_rows[own], numbers)
+            else:
+                part._fit_coded(rows[own], settings)
             parts.append(part)
-        self._given = ByClass(kind.levels, np.array(kind.shares), parts)
-        by_level = dict(zip(kind.levels, parts, strict=True))
+        shares = np.array([own.mean() for own in classes.members])
+        self._given = ByClass(y_coder, classes, shares, [part._given or part for part in parts])
+        by_class = dict(zip(classes.names, parts, strict=True))
         self.flow_ = None
-        self.flows_ = {level: part.flow_ for level, part in by_level.items()}
-        self.family_ = ", ".join(f"{level}: {part.family_}" for level, part in by_level.items())
-        self.recipe_ = ", ".join(f"{level}: {part.recipe_}" for level, part in by_level.items())
+        self.flows_ = {name: part.flow_ for name, part in by_class.items()}
+        self.family_ = ", ".join(f"{name}: {part.family_}" for name, part in by_class.items())
+        self.recipe_ = ", ".join(f"{name}: {part.recipe_}" for name, part in by_class.items())
         self.candidates_ = [
-            candidate._replace(name=f"{level}: {candidate.name}")
-            for level, part in by_level.items()
+            candidate._replace(name=f"{name}: {candidate.name}")
+            for name, part in by_class.items()
             for candidate in part.candidates_
         ]
-        self.history_ = {level: part.history_ for level, part in by_level.items()}
+        self.history_ = {name: part.history_ for name, part in by_class.items()}
 
     def _fit_jointly(self, rows: Array, y_rows: Array, y_coder: TableCoder) -> None:
         names = [f"{where} of y" for where in y_coder.coded_names] + self.coder_.coded_names
@@ -334,7 +346,7 @@ class FlowDensity(FlowEstimator):
         return np.concatenate(found, axis=axis)
 
     def _n_discrete_given(self) -> int:
-        return 0 if self.y_coder_ is None else self.y_coder_.n_discrete
+        return 0 if self._given is None else self._given.n_discrete
 
     def _read(self, y: Any, n_rows: int | None = None) -> Table:
         assert self.y_coder_ is not None

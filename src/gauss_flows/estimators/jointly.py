@@ -58,6 +58,29 @@ class Jointly(NamedTuple):
 
         return mean_over_points(at, n_own + (self.y_coder.n_discrete if given is not None else 0))
 
+    @property
+    def n_discrete(self) -> int:
+        """How many columns of y are discrete."""
+        return self.y_coder.n_discrete
+
+    def log_density_of_given(self, given: Table) -> Array:
+        """Log density of y itself, in nats, shape (n,).
+
+        Args:
+            given: Its rows.
+
+        Raises:
+            ValueError: If the flow is not a mixture.
+        """
+        n, n_dims = given.n_rows, len(self.coder.kinds)
+
+        def at(u: Array) -> Array:
+            y_rows, log_det = self.y_coder.encode(given, np.tile(u, (n, 1)))
+            joint = np.column_stack([y_rows, np.full((n, n_dims), np.nan)])
+            return self._exact().log_density(joint) + log_det
+
+        return mean_over_points(at, self.n_discrete)
+
     def push(self, z: Array, given: Table, points: Array, rng: np.random.Generator) -> Array:
         """Turn latents into codes of X, row by row.
 
