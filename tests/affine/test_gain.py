@@ -152,6 +152,28 @@ def test_white_data_of_many_columns_gain_nothing(n_rows, n_active):
     assert errors.max() < 0.25
 
 
+@pytest.mark.parametrize(
+    ("correlation", "n", "method"),
+    [
+        (0.99, 100, "auto"),
+        (0.999, 300, "auto"),
+        (0.99, 300, "fourier"),
+        (0.99, 300, "local_linear"),
+    ],
+)
+def test_strong_correlation_is_no_hard_case(correlation, n, method):
+    """What is linear goes on beyond the extreme quantiles, where fitted moments are constant."""
+    cov = np.array([[1.0, correlation], [correlation, 1.0]])
+    root, truth = np.linalg.cholesky(cov), affine_gain_gaussian(cov, 1)
+    tables = [np.random.default_rng(seed).normal(size=(n, 2)) @ root.T for seed in range(10)]
+    gains = [affine_gain(x, 1, method=method) for x in tables]
+    values = np.array([gain.value for gain in gains]) - truth
+    errors = np.array([gain.standard_error for gain in gains])
+    assert abs(values.mean()) < 0.6 * errors.mean()
+    assert (np.abs(values) < 2 * errors).mean() >= 0.8
+    assert 0.6 < errors.mean() / np.sqrt(0.5 / n * 2) < 1.7
+
+
 def test_the_square_s_gain():
     x = rows(UniformSquare(3**0.5), 4000)
     value, standard_error = affine_gain(x, 1, rotation_matrix(np.pi / 4))
@@ -169,6 +191,7 @@ FIFTY = np.random.default_rng(0).normal(size=(50, 2))
         ((FIFTY, 0), "n_active from 1 to 1"),
         ((FIFTY, True), "n_active from 1 to 1"),
         ((FIFTY, 1, [[1.0, 0.1], [0.0, 1.0]]), "orthogonal"),
+        ((FIFTY, 1, np.diag([1.0, np.nan])), "finite numbers; got nan in row 1, column 1"),
         ((FIFTY, 1, np.eye(3)), r"shape \(2, 2\)"),
         ((FIFTY, 1, "pca"), "rotation of shape .* got 'pca'"),
         ((FIFTY, 1, 1j * np.eye(2)), "rotation of shape .* real numbers"),

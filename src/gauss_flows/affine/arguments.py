@@ -51,6 +51,12 @@ def check_rotation_matrix(rotation: Any, n_dims: int) -> Float[np.ndarray, "d d"
     matrix = real_array(getattr(rotation, "matrix", rotation), expected)
     if matrix.shape != (n_dims, n_dims):
         raise ValueError(f"Expected {expected}; got {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        row, column = np.argwhere(~np.isfinite(matrix))[0]
+        raise ValueError(
+            f"Expected {expected}, of finite numbers; got {matrix[row, column]} in row {row}, "
+            f"column {column}."
+        )
     return checked_orthogonal(matrix)
 
 

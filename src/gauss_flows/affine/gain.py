@@ -65,31 +65,63 @@ def affine_gain(
     check_enough_rows(method, n_rows, n_dims - n_active, fewest=n_dims + 1)
     table = check_table(x)
     y = table @ check_rotation_matrix(rotation, n_dims).T
-    return gain_and_rows(y, n_active, method, random_state, N_SIMULATIONS)[0]
+    p, a = y[:, :-n_active], y[:, -n_active:]
+    reference, errors = log_reference(p, a, method, random_state)
+    value, error = _gain_of(reference, a)
+    return Estimate(value, max(error, float(np.linalg.norm(errors))))
+
+
+def log_reference(
+    p: Float[np.ndarray, "n d_passive"],
+    a: Float[np.ndarray, "n d_active"],
+    method: MomentMethod,
+    random_state: int,
+) -> tuple[Float[np.ndarray, "n d_active"], Float[np.ndarray, " d_active"]]:
+    r"""Log-densities of a under normals of its moments given p, free of the moments' errors.
+
+    $\operatorname{E}\log\sigma^2(p)$ is the same of a less any function of p. What is linear is
+    taken off first, where the method is smooth: it then goes on beyond the extreme quantiles of p,
+    from where on the fitted moments are constant.
+
+    Args:
+        p: Passive coordinates, shape (n, D_P).
+        a: Active coordinates, shape (n, D_A).
+        method: How to estimate the moments.
+        random_state: Seed of what is random in that.
+
+    Returns:
+        The log-densities, of mean −½ E log 2πe σ², shape (n, D_A), and the least standard errors of
+        their means, shape (D_A,), both in nats.
+    """
+    left = a
+    if method in ("auto", "local_linear", "spline", "fourier"):
+        design = np.column_stack([np.ones(len(p)), p])
+        left = a - design @ np.linalg.lstsq(design, a, rcond=None)[0]
+    _, rows = fit_conditional_moments(p, left, method, random_state, N_SIMULATIONS)
+    return rows.log_reference(left), rows.simulated_error()
 
 
 def gain_and_rows(
-    y: Float[np.ndarray, "n d"],
-    n_active: int,
-    method: MomentMethod,
-    random_state: int,
-    n_simulations: int = 0,
+    y: Float[np.ndarray, "n d"], n_active: int, method: MomentMethod, random_state: int
 ) -> tuple[Estimate, Float[np.ndarray, " n"]]:
-    """Δ of rotated rows, and what each row gains from a layer that has not seen it.
+    """Δ of rotated rows as fast as it can be had, and what each row gains from a layer without it.
 
     Args:
         y: Rows, passive coordinates first, shape (n, D).
         n_active: Number of active coordinates.
         method: How to estimate the moments.
         random_state: Seed of what is random in that.
-        n_simulations: How often to simulate what the moments take for structure by chance.
 
     Returns:
-        The estimate, and the log-density that each row gains at the moments that it would find had
-        it been left out, shape (n,), both in nats.
+        The estimate, which counts what the moments take for structure by chance, and the
+        log-density that each row gains at the moments that it would find had it been left out,
+        shape (n,), both in nats.
     """
     p, a = y[:, :-n_active], y[:, -n_active:]
-    _, rows = fit_conditional_moments(p, a, method, random_state, n_simulations)
-    gain = Estimate.of_mean(np.sum(rows.log_reference(a) + LOG_SQRT_2PI + 0.5 * a**2, axis=1))
-    error = max(float(gain.standard_error), float(np.linalg.norm(rows.simulated_error())))
-    return Estimate(float(gain.value), error), rows.left_out_gain(a)
+    _, rows = fit_conditional_moments(p, a, method, random_state)
+    return _gain_of(rows.log_reference(a), a), rows.left_out_gain(a)
+
+
+def _gain_of(reference: Float[np.ndarray, "n d"], a: Float[np.ndarray, "n d"]) -> Estimate:
+    gain = Estimate.of_mean(np.sum(reference + LOG_SQRT_2PI + 0.5 * a**2, axis=1))
+    return Estimate(float(gain.value), float(gain.standard_error))

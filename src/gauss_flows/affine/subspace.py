@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 from gauss_flows.affine.arguments import check_n_active
 from gauss_flows.affine.candidates import CandidateSet, candidates_of, nearest_orthogonal
-from gauss_flows.affine.gain import gain_and_rows
+from gauss_flows.affine.gain import affine_gain, gain_and_rows
 from gauss_flows.affine.moments import MomentMethod, check_enough_rows, conditional_moments
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.checks import check_finite_table, check_table
@@ -29,10 +29,11 @@ class AffineSubspace(NamedTuple):
     Args:
         rotation: Orthogonal matrix Q of determinant 1, shape (D, D): y = Q x, passive coordinates
             first. It is one of many: rotations among the passive coordinates change nothing.
-        gain: Estimated Δ at it, in nats. The largest of many estimates is too large on average;
+        gain: `affine_gain` at it, in nats. The largest of many estimates is too large on average;
             for an honest figure estimate it again on rows that took no part.
         candidates: The candidates, shape (C, D, D).
-        candidate_gains: Their estimated gains, shape (C,).
+        candidate_gains: Their gains, shape (C,), estimated faster: what Fourier features find by
+            chance is in them.
     """
 
     rotation: Float[np.ndarray, "d d"]
@@ -111,7 +112,9 @@ def optimal_affine_subspace(
     table = check_table(x)
     turns = candidates_of(table, candidates, n_candidates, random_state)
     search = _Search(table, n_active, method, random_state, np.zeros(len(table), int), [])
-    return search.run(turns, starts, max_steps)
+    best = search.run(turns, starts, max_steps)
+    gain = affine_gain(table, n_active, best.rotation, method=method, random_state=random_state)
+    return best._replace(gain=gain)
 
 
 class Choice(NamedTuple):
