@@ -25,8 +25,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 # The library runs on any JAX device; tests and the demo are for the one every machine has.
 export JAX_PLATFORMS ?= cpu
-# Test processes side by side; each compiles on its own, so more need more memory.
+# Test processes side by side; each compiles on its own, so more need more memory. Threads within them
+# would fight over the same cores.
 JOBS ?= 2
+test: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup setup-backends demo test check bench clean
 
