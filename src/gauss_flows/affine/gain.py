@@ -30,9 +30,9 @@ def affine_gain(
     The conditional means drop out, so only $\operatorname{E}\log\sigma^2$ has to be estimated. Its
     influence function, $\log\sigma^2 + r^2/\sigma^2 - 1$ with the residual r, gives the standard
     error; with cross-fitted moments its mean is the estimate, too. What Fourier features take for
-    structure by chance, in white data of five passive coordinates and 500 rows 0.02 nats for each
-    active one, is found on data simulated by the fit and taken off; the greater of both errors,
-    the influence's and the simulations' own, is returned.
+    structure by chance is found on data simulated by the fit and taken off, in the share in which
+    it explains what was found; the greater of both errors, the influence's and the simulations',
+    is returned.
 
     Args:
         x: Data of shape (n, D).

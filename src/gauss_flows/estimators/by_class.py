@@ -29,7 +29,7 @@ class Classes(NamedTuple):
         places: The numbers of the columns of y that are categories.
         numbers: The numbers of the others, leaving out the constant ones and copies.
         levels: The combinations, each with a level of every category.
-        members: The rows of each, masks of shape (n,).
+        members: The rows of each, masks of shape (n,); empty once they are fitted.
     """
 
     places: list[int]

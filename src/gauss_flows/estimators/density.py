@@ -187,7 +187,13 @@ class FlowDensity(FlowEstimator):
                 part._fit_coded(rows[own], settings)
             parts.append(part)
         shares = np.array([own.mean() for own in classes.members])
-        self._given = ByClass(y_coder, classes, shares, [part._given or part for part in parts])
+        self._given = ByClass(
+            # Which rows were whose is no longer needed, and would be saved with the estimator.
+            y_coder,
+            classes._replace(members=[]),
+            shares,
+            [part._given or part for part in parts],
+        )
         by_class = dict(zip(classes.names, parts, strict=True))
         self.flow_ = None
         self.flows_ = {name: part.flow_ for name, part in by_class.items()}
