@@ -89,3 +89,20 @@ def test_quadrature_that_does_not_settle_is_an_error():
     with pytest.raises(ArithmeticError, match="Expected quadrature to settle"):
         settled(lambda order: float("nan"))
     assert settled(lambda order: 2.0 + 10.0**-order) == pytest.approx(2.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("key", [0, None, "key", np.zeros(2), jr.split(jr.key(0), 2)])
+def test_a_key_is_a_key(key):
+    with pytest.raises(ValueError, match="Expected key to be a random key such as jax.random.key"):
+        W().sample(key, 3)
+
+
+@pytest.mark.parametrize("key", [jr.key(0), jr.PRNGKey(0), np.asarray(jr.PRNGKey(0))])
+def test_keys_of_both_kinds_are_taken(key):
+    np.testing.assert_array_equal(W().sample(key, 3), W().sample(jr.key(0), 3))
+
+
+@pytest.mark.parametrize("x", ["a", [["a", "b"]], None, [[1.0, 2.0], [3.0]], [[1j, 0]]])
+def test_points_are_numbers(x):
+    with pytest.raises(ValueError, match="Expected x to be an array of real numbers; got"):
+        W().log_prob(x)

@@ -61,9 +61,9 @@ def trained(start):
     """A training that gives a mixture of so many components, the fit of which it notes."""
     fits = []
 
-    def train(family, x, y, settings):
-        fits.append((family, len(x)))
-        joint = np.column_stack([y, x])
+    def train(family, x, y, settings, held):
+        fits.append((family, len(x), held.sum()))
+        joint = np.column_stack([y, x])[~held]
         trial = MixtureTrial(False, MixtureRecipe(start, 1.0, 0.0), np.zeros(1))
         return conditional_mixture_flow(trial.fit(joint, 0), 1), {"train": [0.0]}
 
@@ -76,7 +76,8 @@ def test_auto_takes_the_trained_flow_where_it_gains(monkeypatch):
     monkeypatch.setattr(conditional, "_train", train)
     found = fit_conditional(x, y, ONE_GAUSSIAN, lambda _: None)
     assert found.family == "spline-coupling"
-    assert fits == [("spline-coupling", 960), ("spline-coupling", 1200)]
+    assert fits == [("spline-coupling", 1200, 240)]
+    assert found.history == {"train": [0.0]}
     assert len(found.candidates) == 3
 
 

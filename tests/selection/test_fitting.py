@@ -14,9 +14,12 @@ def test_folds_are_scored_by_what_was_fitted_without_them(recipe):
     poisoned = x.copy()
     poisoned[folds[0] & (np.arange(120) % 2 == 0)] = 40.0  # every other row of the first fold
     healthy = ~np.isin(np.flatnonzero(folds[0]), np.flatnonzero((poisoned != x).all(1)))
-    grown = [recipes._fold_scores(rows, recipe, folds) for rows in (x, poisoned)]
-    for _ in range(2):
-        one, other = (next(scores) for scores in grown)
+    for n_blocks in (1, 2):
+        one, other = (
+            recipes.try_recipes(rows, [recipe], folds, n_blocks, exactly=True)[0].log_density
+            for rows in (x, poisoned)
+        )
+        assert len(one) == 80
         np.testing.assert_allclose(one[:40][healthy], other[:40][healthy], rtol=1e-12)
         assert not np.isclose(one[:40][~healthy], other[:40][~healthy]).any()
 

@@ -164,3 +164,19 @@ def test_the_default_takes_the_mixture_where_it_is_best():
     assert fit.candidates[0].log_density.value == max(
         one.log_density.value for one in fit.candidates
     )
+
+
+def test_what_is_clearly_behind_after_a_fold_is_not_fitted_to_the_others(monkeypatch):
+    """One Gaussian for three clusters is; three components again, of another strength, are not."""
+    search, asked = _Search(clusters(300), FOLDS, 0), []
+    best = search.tried(False, MixtureRecipe(3, 1.0, 0.0))
+    fit = MixtureRecipe.fit
+
+    def counting(self, *arguments):
+        asked.append(self.n_components)
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(MixtureRecipe, "fit", counting)
+    assert search.better(best, False, MixtureRecipe(1, 1.0, 0.0)) is best
+    search.better(best, False, MixtureRecipe(3, 1.1, 0.0))
+    assert asked == [1] + [3] * 5

@@ -5,6 +5,11 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TypeGuard
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
 
 def real(name: str, value: object) -> float:
     """Take a finite number.
@@ -85,6 +90,49 @@ def whole(name: str, value: object, least: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"Expected {name} to be an integer of at least {least}; got {value!r}.")
     return int(value)
+
+
+def random_key(key: object) -> PRNGKeyArray:
+    """Take a random key of JAX.
+
+    Args:
+        key: The key, of either of JAX's kinds.
+
+    Returns:
+        The key.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if isinstance(key, jax.Array | np.ndarray) and (
+        (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0)
+        or (key.dtype == np.uint32 and key.ndim == 1)
+    ):
+        return jnp.asarray(key)
+    raise ValueError(f"Expected key to be a random key such as jax.random.key(0); got {key!r}.")
+
+
+def reals(name: str, values: object) -> Array:
+    """Take an array of real numbers, or what JAX makes one of.
+
+    Args:
+        name: The argument's name, for the message.
+        values: Its value.
+
+    Returns:
+        The array, of floats.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        found = values if isinstance(values, jax.Array) else np.asarray(values)
+    except ValueError:  # ragged lists
+        found = np.asarray(None)
+    floating = jnp.issubdtype(found.dtype, jnp.floating)
+    if not floating and found.dtype.kind not in "biu":
+        raise ValueError(f"Expected {name} to be an array of real numbers; got {values!r}.")
+    return jnp.asarray(found, None if floating else float)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

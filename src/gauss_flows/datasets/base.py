@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from gauss_flows.datasets._checks import whole
+from gauss_flows.datasets._checks import random_key, reals, whole
 
 if TYPE_CHECKING:
     from gauss_flows.datasets.standardized import Standardized
@@ -59,9 +59,9 @@ class Density(ABC):
             The points, of shape (n, d), in JAX's default precision.
 
         Raises:
-            ValueError: If `n` is no integer of at least 0.
+            ValueError: If `key` is none, or `n` no integer of at least 0.
         """
-        return _compiled_sample(self, key, whole("n", n, 0))
+        return _compiled_sample(self, random_key(key), whole("n", n, 0))
 
     def log_prob(self, x: Float[ArrayLike, "*n d"]) -> Float[Array, "*n"]:
         """Log-density, −∞ outside the support.
@@ -73,11 +73,9 @@ class Density(ABC):
             Their log-densities in nats, of shape (...); NaN where a coordinate is.
 
         Raises:
-            ValueError: If the last axis of `x` has not d entries.
+            ValueError: If `x` is no array of real numbers, or its last axis has not d entries.
         """
-        x = jnp.asarray(x)
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            x = jnp.asarray(x, float)
+        x = reals("x", x)
         if x.ndim == 0 or x.shape[-1] != self.n_dims:
             raise ValueError(f"Expected x of shape (..., {self.n_dims}); got {x.shape}.")
         return _compiled_log_prob(self, x)

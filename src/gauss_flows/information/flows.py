@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gauss_flows.information.maps import Map
 from gauss_flows.information.tables import finite_rows
 from gauss_flows.rbig.options import check_seed
-from gauss_flows.selection.evaluate import in_double_precision, in_parts
+from gauss_flows.selection.evaluate import ask, in_double_precision
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def map_of(flow: AbstractTransformed) -> Map:
     """
 
     def push(rows: Array) -> tuple[Array, Array]:
-        z, log_density = in_parts(_latent_and_log_density, flow, rows)
+        z, log_density = ask(_latent_and_log_density, flow, rows)
         return z, log_density
 
     return Map(push, 0, 1)
@@ -69,7 +69,7 @@ def log_density(flow: AbstractTransformed, x: Any) -> Array:
     Returns:
         Nats, shape (n,).
     """
-    return in_parts(_latent_and_log_density, flow, finite_rows(x, flow.shape[0]))[1]
+    return ask(_latent_and_log_density, flow, finite_rows(x, flow.shape[0]))[1]
 
 
 def draw(flow: AbstractTransformed, n: int, random_state: int) -> Array:

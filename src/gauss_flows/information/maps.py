@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,11 +14,11 @@ from sklearn.mixture import GaussianMixture
 
 from gauss_flows.bijections.mixture_rosenblatt import MixtureRosenblatt
 from gauss_flows.information.null import log_normal
+from gauss_flows.numerics.in_parts import in_parts
 
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _PATIENCE = 2
 _MOST_FITTED = 10_000
-_ROWS_AT_ONCE = 4096
 # Rows that a component takes at least, for each of its parameters.
 _ROWS_A_PARAMETER = 3
 
@@ -105,24 +106,12 @@ def _of_mixture(mixture: GaussianMixture, gaussian: Map) -> Map:
     def push(rows: Array) -> tuple[Array, Array]:
         whitened, log_density = gaussian.push(rows)
         before = log_density - log_normal(whitened)
-        z, log_det = _in_parts(layer, whitened)
+        with jax.enable_x64(True):
+            z, log_det = in_parts(partial(_transform, layer), whitened)
         return z, log_normal(z) + log_det + before
 
     size = mixture.n_components * (gaussian.n_parameters + 1) - 1
     return Map(push, size, mixture.n_components)
-
-
-def _in_parts(layer: MixtureRosenblatt, rows: Array) -> tuple[Array, Array]:
-    parts = []
-    with jax.enable_x64(True):
-        size = min(len(rows), _ROWS_AT_ONCE)
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            filled = np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge")
-            z, log_det = _transform(layer, filled)
-            parts.append((np.asarray(z)[: len(part)], np.asarray(log_det)[: len(part)]))
-    z, log_det = zip(*parts, strict=True)
-    return np.concatenate(z), np.concatenate(log_det)
 
 
 @eqx.filter_jit

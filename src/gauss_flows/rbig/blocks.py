@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.numerics import gaussian_mixture
+from gauss_flows.numerics.in_parts import in_parts
 from gauss_flows.numerics.quick_jit import quick_jit
 from gauss_flows.rbig.marginal_fit import fit_mixtures
 
 Array = NDArray[np.float64]
 
 BIC_COMPONENTS = (1, 2, 3, 5, 8)
-_ROWS_AT_ONCE = 16384
 # The scale of values not seen yet, in units of the farthest seen.
 _REACH = 1.0
 # A component that is split keeps its variance, and the halves differ so that training can part
@@ -104,24 +104,16 @@ def push(block: Block, x: Array) -> tuple[Array, Array]:
     """
     # A product would spread a missing value over its row.
     rotated = x if _is_identity(block.matrix) else x @ block.matrix.T
-    z, log_det = np.empty_like(rotated), np.empty(len(x))
     with jax.enable_x64(True):
         marginals = [jnp.asarray(part) for part in _of_few_widths(block.marginals, x.size)]
-        for start in range(0, len(x), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            z[rows], log_det[rows] = _gaussianize(jnp.asarray(rotated[rows]), *marginals)
-    return z, log_det
+        return in_parts(lambda rows: _gaussianize(rows, *marginals), rotated)
 
 
 def pull(block: Block, z: Array) -> Array:
     """Bring rows of shape (n, d) back through a block."""
-    x = np.empty_like(z)
     with jax.enable_x64(True):
         marginals = [jnp.asarray(part) for part in block.marginals]
-        for start in range(0, len(z), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            x[rows] = _quantile(jnp.asarray(z[rows]), *marginals)
-    return x @ block.matrix
+        return in_parts(lambda rows: _quantile(rows, *marginals), z) @ block.matrix
 
 
 @quick_jit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.random as jr
@@ -23,11 +24,11 @@ from gauss_flows.flows.coupling import (
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Marginals
 from gauss_flows.selection.assemble import layers_of, marginal_layer
+from gauss_flows.selection.compare import gains
 from gauss_flows.selection.evaluate import log_density
 from gauss_flows.selection.fitting import held_back_folds
 from gauss_flows.selection.mixture_recipes import FittedMixture
 from gauss_flows.selection.mixtures import try_gaussians, try_mixtures
-from gauss_flows.selection.recipes import gains
 from gauss_flows.selection.settings import Candidate, Fitted, Settings
 from gauss_flows.selection.trained import climb
 from gauss_flows.selection.words import shown
@@ -63,7 +64,8 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
 
     Gaussians and mixtures are fitted to (y, x) jointly, chosen by the log density of x given y on
     rows held back; conditional flows are trained on it. `auto` takes the mixture, or a spline
-    coupling flow where rows held back gain more than the gain's standard error.
+    coupling flow of four fifths of the rows where the last fifth, which also chooses its epoch,
+    gains more than the gain's standard error.
 
     Args:
         x: Standardised rows, shape (n, d); NaN for missing values.
@@ -98,10 +100,11 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
         family = "mixture"
         if settings.max_epochs != 0 and complete.sum() >= _ROWS_FOR_NETWORKS:
             held = folds[0] & complete
-            rest = ~folds[0] & complete
             tell("training a spline-coupling flow on four fifths of the rows")
             try:
-                trained, _ = _train("spline-coupling", x[rest], y[rest], settings)
+                trained, losses = _train(
+                    "spline-coupling", x[complete], y[complete], settings, held[complete]
+                )
             except KeyboardInterrupt:
                 if not settings.keep_interrupted:
                     raise
@@ -115,8 +118,8 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
             name = "on one fifth: spline-coupling, trained"
             candidates.append(Candidate(name, Estimate.of_mean(theirs)))
             if gains(theirs, ours):
-                family = "spline-coupling"
-    if family in _MAKERS:
+                family, flow, history = "spline-coupling", trained, losses
+    elif family in _MAKERS:
         tell(f"training the {family} flow")
         flow, history = _train(family, x[complete], y[complete], settings)
     return Fitted(flow, family, trial, 0, candidates, history, mixture)
@@ -166,9 +169,11 @@ def _part(units: ActNorm, columns: slice) -> ActNorm:
     )
 
 
-def _train(family: str, x: Array, y: Array, settings: Settings):
+def _train(
+    family: str, x: Array, y: Array, settings: Settings, held: NDArray[np.bool_] | None = None
+) -> tuple[Transformed, dict[str, Any]]:
     sizes = {"n_dims": x.shape[1], "n_layers": settings.n_layers or 4, "cond_dim": y.shape[1]}
     if family == "mixture-coupling" and settings.n_components is not None:
         sizes["n_components"] = settings.n_components
     start = _MAKERS[family](jr.key(settings.seed), **sizes)
-    return climb(start, x, settings, condition=y)
+    return climb(start, x, settings, condition=y, held=held)

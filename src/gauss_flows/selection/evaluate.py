@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +14,7 @@ import numpy as np
 from flowjax.distributions import AbstractTransformed
 from numpy.typing import NDArray
 
+from gauss_flows.numerics.in_parts import in_parts
 from gauss_flows.numerics.quick_jit import quick_jit
 
 _ROWS_AT_ONCE = 16384
@@ -31,7 +33,7 @@ def log_density(flow: AbstractTransformed, x: _Array, condition: _Array | None =
     Returns:
         Nats, shape (n,).
     """
-    return in_parts(_log_density, flow, *_with(x, condition))
+    return ask(_log_density, flow, *_with(x, condition))
 
 
 def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
@@ -44,7 +46,7 @@ def to_latent(flow: AbstractTransformed, x: _Array) -> _Array:
     Returns:
         z, shape (n, d).
     """
-    return in_parts(_to_latent, flow, x)
+    return ask(_to_latent, flow, x)
 
 
 def to_data(flow: AbstractTransformed, z: _Array, condition: _Array | None = None) -> _Array:
@@ -58,7 +60,7 @@ def to_data(flow: AbstractTransformed, z: _Array, condition: _Array | None = Non
     Returns:
         x in the flow's units, shape (n, d).
     """
-    return in_parts(_to_data, flow, *_with(z, condition))
+    return ask(_to_data, flow, *_with(z, condition))
 
 
 def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
@@ -78,14 +80,14 @@ def draw(flow: AbstractTransformed, n: int, seed: int) -> _Array:
     with jax.enable_x64(True):
         keys = jr.split(jr.key(seed), -(-n // _ROWS_AT_ONCE))
         z = np.concatenate([jr.normal(key, (_ROWS_AT_ONCE, *flow.shape)) for key in keys])[:n]
-    x = in_parts(_to_data, flow, z)
+    x = ask(_to_data, flow, z)
     if not np.isfinite(x).all():
         raise ValueError("the flow cannot draw rows: one of them is not finite")
     return x
 
 
-def in_parts(function: Callable[..., Any], flow: Any, *rows: _Array) -> Any:
-    """Apply a function to many rows, a part at a time, each part of the same shape.
+def ask(function: Callable[..., Any], flow: Any, *rows: _Array) -> Any:
+    """Apply a function to a flow and many rows, in double precision.
 
     Args:
         function: What to apply to a flow and rows: an array, or several, whose first axis is the
@@ -98,15 +100,7 @@ def in_parts(function: Callable[..., Any], flow: Any, *rows: _Array) -> Any:
     """
     with jax.enable_x64(True):
         flow = in_double_precision(flow)
-        n_rows = len(rows[0])
-        size = min(n_rows, _ROWS_AT_ONCE)
-        parts = []
-        for start in range(0, n_rows, size):
-            part = [one[start : start + size] for one in rows]
-            padding = ((0, size - len(part[0])), (0, 0))
-            filled = [jnp.asarray(np.pad(one, padding, mode="edge")) for one in part]
-            parts.append(function(flow, *filled))
-        return jax.tree.map(lambda *found: np.concatenate(found)[:n_rows], *parts)
+        return in_parts(partial(function, flow), *rows)
 
 
 def in_double_precision(flow: Any) -> Any:

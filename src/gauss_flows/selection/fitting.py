@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Recipe, grow
+from gauss_flows.selection.compare import gains, lead
 from gauss_flows.selection.contest import (
     Contender,
     challenge,
     challengers,
     closed_form_contender,
     fit_closed_form,
-    fit_to_all,
 )
 from gauss_flows.selection.families import AFTER_MIXTURE
 from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
 from gauss_flows.selection.mixtures import try_gaussians, try_mixtures
-from gauss_flows.selection.recipes import Trial, gains, try_recipes
+from gauss_flows.selection.recipes import Trial, try_recipes
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
 from gauss_flows.selection.trained import fewer_components, start_of, to_be_trained, train
 from gauss_flows.selection.words import counted
@@ -45,10 +45,9 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
     and the epoch is taken that rows held back from the training prefer. `auto` goes on, where there
     are rows enough, to train a diagonal flow, and couplings after a quarter of the mixture's
     components or from the blocks, on four fifths of the rows; of three columns or fewer only where
-    kernels or blocks are better than every mixture of components. Each is taken only where the last
-    fifth gains more than the gain's standard error. The winner is fitted to all rows, a trained one
-    with the last fifth as the rows that choose its epoch; where they are then less likely than
-    before, or the rows are very many, the flow of four fifths stays.
+    kernels or blocks are better than every mixture of components. The last fifth chooses the epoch,
+    and a trained flow is taken only where it gains there more than the gain's standard error. A
+    closed form that wins is fitted to all rows.
 
     Args:
         x: Standardised rows, shape (n, d); NaN for missing values where the family is `gaussian` or
@@ -81,12 +80,13 @@ class _SoFar:
         self.best: Contender | None = None
 
     def fit(self, x: Array, settings: Settings) -> Fitted:
-        if self.best is not None and self.best.history is not None:
-            history = {**self.best.history, "stopped": "interrupted before the fit to all rows."}
+        if self.best is not None and self.best.flow is not None:
+            history = {**(self.best.history or {}), "stopped": "interrupted: the best so far."}
             return self.best._replace(history=history).as_fitted(self.candidates)
         gaussian = MixtureTrial(False, MixtureRecipe(1, 1.0, _SAFE_SHARE), np.array([np.nan]))
         trials = [one for one in self.closed if np.isfinite(one.log_density.mean())]
-        best = max(trials, key=lambda one: one.log_density.mean(), default=gaussian)
+        n_rows = min((len(one.log_density) for one in trials), default=0)
+        best = max(trials, key=lambda one: one.log_density[:n_rows].mean(), default=gaussian)
         if self.best is not None and not isinstance(self.best.start, AfterMixture):
             best = self.best.start
         return fit_closed_form(best, x, settings, self.candidates)
@@ -112,7 +112,7 @@ def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoF
         if settings.family == AFTER_MIXTURE and settings.max_epochs != 0:
             return _follow(mixture, x, settings, tell, so_far)
         return fit_closed_form(mixture, x, settings, candidates)
-    blocks = _choose_blocks(x, folds, settings, tell, so_far)
+    blocks = _choose_blocks(x, folds, mixture, settings, tell, so_far)
     if settings.family == "auto":
         return _choose_among_all(x, folds[0], mixture, blocks, settings, tell, so_far)
     if settings.family == "rbig" or settings.max_epochs == 0:
@@ -134,7 +134,7 @@ def _follow(
     family, start = "mixture-coupling", fewer_components(AfterMixture(mixture))
     tell(f"training the {family} flow {start}")
     flow, history = train(family, start, x, settings)
-    unjudged = Contender(family, start, flow, np.empty(0), history)
+    unjudged = Contender(family, start, np.empty(0), flow, history)
     return unjudged.as_fitted(so_far.candidates)
 
 
@@ -147,9 +147,8 @@ def _choose_among_all(
     tell: Callable[[str], None],
     so_far: _SoFar,
 ) -> Fitted:
-    # More than one fifth of a small table has been held back from both: that says more.
     closed: Trial | MixtureTrial = blocks
-    if mixture is not None and mixture.log_density.mean() >= blocks.log_density.mean():
+    if mixture is not None and lead(mixture.log_density, blocks.log_density).value >= 0:
         closed = mixture
     gaussian = so_far.gaussian(len(closed.log_density))
     # The best of many tries owes some of its lead to chance.
@@ -164,9 +163,9 @@ def _choose_among_all(
         best, candidate = challenge(best, family, start, x, held, settings, tell)
         so_far.best = best
         candidates.append(candidate)
-    if best is None:
-        return fit_closed_form(closed, x, settings, candidates)
-    return fit_to_all(best, x, held, settings, candidates, tell)
+    if best is not None and best.flow is not None:
+        return best.as_fitted(candidates)
+    return fit_closed_form(closed, x, settings, candidates)
 
 
 def _choose_mixture(
@@ -212,6 +211,7 @@ def held_back_folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
 def _choose_blocks(
     x: Array,
     folds: Sequence[NDArray[np.bool_]],
+    mixture: MixtureTrial | None,
     settings: Settings,
     tell: Callable[[str], None],
     so_far: _SoFar,
@@ -230,14 +230,13 @@ def _choose_blocks(
         folds,
         asked or (_MOST_BLOCKS if n_dims > 1 else 1),
         exactly=asked is not None,
+        rival=None if mixture is None else mixture.log_density,
         tell=tell,
         found=so_far.closed,
     )
-    so_far.candidates += [
-        Candidate(
-            f"closed form, {counted(t.n_blocks, 'block')}, {t.recipe}",
-            Estimate.of_mean(t.log_density),
-        )
-        for t in trials
-    ]
-    return max(trials, key=lambda trial: trial.log_density.mean())
+    for trial in trials:
+        where = "" if trial.n_folds == len(folds) else "on one fifth: "
+        name = f"{where}closed form, {counted(trial.n_blocks, 'block')}, {trial.recipe}"
+        so_far.candidates.append(Candidate(name, Estimate.of_mean(trial.log_density)))
+    n_rows = min(len(trial.log_density) for trial in trials)
+    return max(trials, key=lambda trial: trial.log_density[:n_rows].mean())

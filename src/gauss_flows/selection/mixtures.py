@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import next_block, push
 from gauss_flows.rbig.joint_mixture import JointMixture, of_clusters
+from gauss_flows.selection.compare import is_clearly_behind
 from gauss_flows.selection.mixture_recipes import (
     MARGINALS,
     FittedMixture,
@@ -61,7 +62,8 @@ def try_mixtures(
 
     With and without Gaussianized marginals: how much the common covariance counts, and how far it
     loses its correlations, is settled with a few components, then their number, then both, twice
-    over. Of three columns or fewer kernel densities are tried too, from wide to narrow.
+    over. Of three columns or fewer kernel densities are tried too, from wide to narrow. What is
+    clearly behind after some of the folds is not fitted to the others.
 
     Args:
         x: Rows of shape (n, d), d > 1, in units near 1.
@@ -70,7 +72,7 @@ def try_mixtures(
         n_components: The number of components where it is not to be chosen.
         n_given: The first so many columns are given: the density compared is that of the others.
         tell: Called with a line about the choice.
-        found: A list that every trial is appended to as soon as it is scored.
+        found: A list that every trial scored in all folds is appended to at once.
 
     Returns:
         The best trial, scored on all the rows held back.
@@ -84,8 +86,8 @@ def try_mixtures(
         if n_components is None:
             for _ in range(_ROUNDS):
                 best = search.climb(best)
-                best = search.best([best, search.settle(first, best.recipe.n_components)])
-            tried += search.grid(first, 1, strengths=search.strengths[:1])
+                best = search.settle(first, best.recipe.n_components, best)
+            tried.append(search.single(first))
         tried.append(best)
     if n_components is None and search.suits_kernels:
         tried += [search.narrow(first) for first in (False, True)]
@@ -110,7 +112,7 @@ def try_gaussians(x: Array, held_back: Masks, *, n_given: int = 0) -> MixtureTri
         The best trial.
     """
     search = _Search(x, held_back, 0, n_given, most_rows=len(x))
-    return search.best(search.grid(False, 1, strengths=search.strengths[:1]))
+    return search.single(False)
 
 
 class _Search:
@@ -140,6 +142,7 @@ class _Search:
         self.is_small = x.size <= _FEW_VALUES
         self._found = [] if found is None else found
         self.tried = cache(self._tried)
+        self._fold_score = cache(self._scored)
         self._fold_rows = cache(self._rows)
         self._summary = cache(self._summarised)
 
@@ -148,28 +151,42 @@ class _Search:
         """The trial of the highest mean."""
         return max(trials, key=lambda trial: trial.log_density.mean())
 
-    def grid(
-        self, marginals_first: bool, n_components: int, strengths: Sequence[float] = ()
-    ) -> list[MixtureTrial]:
-        """So many Gaussians with every strength and share."""
-        return [
-            self.tried(marginals_first, MixtureRecipe(n_components, strength, share))
-            for strength in strengths or self.strengths
-            for share in self.shares
-        ]
+    def better(
+        self, best: MixtureTrial | None, marginals_first: bool, recipe: MixtureRecipe | KernelRecipe
+    ) -> MixtureTrial:
+        """The best so far, or the new one where its mean is higher in all the folds."""
+        if best is None:
+            return self.tried(marginals_first, recipe)
+        scores = []
+        for fold in range(len(self._held_back)):
+            scores.append(self._fold_score(fold, marginals_first, recipe))
+            if is_clearly_behind(np.concatenate(scores), best.log_density):
+                return best
+        return self.best([best, self.tried(marginals_first, recipe)])
 
-    def settle(self, marginals_first: bool, n_components: int) -> MixtureTrial:
+    def single(self, marginals_first: bool) -> MixtureTrial:
+        """One Gaussian of the best share."""
+        best = None
+        for share in self.shares:
+            recipe = MixtureRecipe(1, self.strengths[0], share)
+            best = self.better(best, marginals_first, recipe)
+        assert best is not None
+        return best
+
+    def settle(
+        self, marginals_first: bool, n_components: int, best: MixtureTrial | None = None
+    ) -> MixtureTrial:
         """The best strength and share for so many Gaussians: of all, or one after the other."""
-        if self.is_small:
-            return self.best(self.grid(marginals_first, n_components))
-        best = self.best(
-            self.tried(marginals_first, MixtureRecipe(n_components, strength, self.shares[0]))
-            for strength in self.strengths
-        )
-        return self.best(
-            self.tried(marginals_first, best.recipe._replace(diagonal_share=share))
-            for share in self.shares
-        )
+        shares = self.shares if self.is_small else self.shares[:1]
+        for strength in self.strengths:
+            for share in shares:
+                recipe = MixtureRecipe(n_components, strength, share)
+                best = self.better(best, marginals_first, recipe)
+        assert best is not None
+        for share in self.shares[len(shares) :]:
+            recipe = best.recipe._replace(diagonal_share=share)
+            best = self.better(best, marginals_first, recipe)
+        return best
 
     def climb(self, best: MixtureTrial) -> MixtureTrial:
         """Try other numbers of components until they no longer help."""
@@ -177,9 +194,9 @@ class _Search:
         for number in _NUMBERS:
             if number == 1 or number > self.most:
                 continue
-            trial = self.tried(best.marginals_first, best.recipe._replace(n_components=number))
-            chosen = self.best([best, trial])
-            since = 0 if chosen is trial else since + (number > best.recipe.n_components)
+            recipe = best.recipe._replace(n_components=number)
+            chosen = self.better(best, best.marginals_first, recipe)
+            since = 0 if chosen is not best else since + (number > best.recipe.n_components)
             best = chosen
             if since == _PATIENCE:
                 break
@@ -188,31 +205,39 @@ class _Search:
     def narrow(self, marginals_first: bool) -> MixtureTrial:
         """The kernel density of the best width: narrower as long as that helps, then between."""
         number = min(_MOST_KERNELS, self.most)
-        trials: dict[float, MixtureTrial] = {}
+        best = None
         for width in _BANDWIDTHS:
-            trials[width] = self.tried(marginals_first, KernelRecipe(number, width))
-            if trials[width] is not self.best(trials.values()):
+            chosen = self.better(best, marginals_first, KernelRecipe(number, width))
+            if chosen is best:
                 break
-        best = max(trials, key=lambda width: trials[width].log_density.mean())
-        for width in (best * _BETWEEN, best / _BETWEEN):
-            trials[width] = self.tried(marginals_first, KernelRecipe(number, width))
-        return self.best(trials.values())
+            best = chosen
+        assert best is not None
+        assert isinstance(best.recipe, KernelRecipe)
+        width = best.recipe.bandwidth
+        for between in (width * _BETWEEN, width / _BETWEEN):
+            best = self.better(best, marginals_first, KernelRecipe(number, between))
+        return best
 
     def _tried(self, marginals_first: bool, recipe: MixtureRecipe | KernelRecipe) -> MixtureTrial:
-        scores = []
-        for fold, held in enumerate(self._held_back):
-            rows, log_det = self._fold_rows(fold, marginals_first)
-            if isinstance(recipe, KernelRecipe):
-                summary = self._summary(fold, marginals_first, recipe.n_components)
-                mixture = recipe.smooth(summary, rows[~held])
-            else:
-                mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE, _SEARCH_WORK)
-            fitted = FittedMixture(None, mixture)
-            density = fitted.conditional_log_density(rows[held], self._n_given)
-            scores.append(density + log_det[held])
+        folds = range(len(self._held_back))
+        scores = [self._fold_score(fold, marginals_first, recipe) for fold in folds]
         trial = MixtureTrial(marginals_first, recipe, np.concatenate(scores))
         self._found.append(trial)
         return trial
+
+    def _scored(
+        self, fold: int, marginals_first: bool, recipe: MixtureRecipe | KernelRecipe
+    ) -> Array:
+        held = self._held_back[fold]
+        rows, log_det = self._fold_rows(fold, marginals_first)
+        if isinstance(recipe, KernelRecipe):
+            summary = self._summary(fold, marginals_first, recipe.n_components)
+            mixture = recipe.smooth(summary, rows[~held])
+        else:
+            mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE, _SEARCH_WORK)
+        fitted = FittedMixture(None, mixture)
+        density = fitted.conditional_log_density(rows[held], self._n_given)
+        return density + log_det[held]
 
     def _summarised(self, fold: int, marginals_first: bool, n_components: int) -> JointMixture:
         rows = self._fold_rows(fold, marginals_first)[0][~self._held_back[fold]]

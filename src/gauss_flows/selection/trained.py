@@ -96,19 +96,13 @@ def train(
     Raises:
         KeyboardInterrupt: Where the user interrupts and the best flow so far is not to be kept.
     """
-    key = jr.key(settings.seed + 1)
-    n_rows = len(x)
-    val_prop = _VAL_PROP if held is None else held.sum() / n_rows
-    fitted, held_out = split_rows(key, n_rows, val_prop)
-    if held is not None:
-        arranged = np.empty_like(x)
-        arranged[fitted], arranged[held_out] = x[~held], x[held]
-        x = arranged
+    if held is None:
+        held = _some_rows(len(x), settings)
     # A start fitted to the rows that end the training would be too good there to be improved on.
-    flow = _fit_start(family, start, x[np.sort(fitted)], settings)
+    flow = _fit_start(family, start, x[~held], settings)
     wide = family == "mixture-coupling" and x.shape[1] > _FEW_COLUMNS
     steps = _WIDE_STEPS if wide else _MAX_STEPS
-    return climb(flow, x, settings, steps=steps, val_prop=val_prop if len(held_out) else 0.0)
+    return climb(flow, x, settings, steps=steps, held=held)
 
 
 def climb(
@@ -118,7 +112,7 @@ def climb(
     *,
     condition: Array | None = None,
     steps: int = _MAX_STEPS,
-    val_prop: float = _VAL_PROP,
+    held: NDArray[np.bool_] | None = None,
 ) -> tuple[Transformed, dict[str, Any]]:
     """Train a flow, and keep the epoch that rows held back prefer.
 
@@ -128,7 +122,7 @@ def climb(
         settings: What is asked for.
         condition: What they are given, shape (n, c).
         steps: How many steps where no number of epochs is asked for.
-        val_prop: The share of the rows that is held back.
+        held: Those rows, as above.
 
     Returns:
         The flow, and the history of its training.
@@ -137,11 +131,18 @@ def climb(
         KeyboardInterrupt: Where the user interrupts and the best flow so far is not to be kept.
     """
     n_rows = len(x)
+    if held is None:
+        held = _some_rows(n_rows, settings)
+    val_prop = held.sum() / n_rows
     batch_size = settings.batch_size or int(
         np.clip(n_rows // _BATCHES_AN_EPOCH, _SMALLEST_BATCH, _LARGEST_BATCH)
     )
     key = jr.key(settings.seed + 1)
-    n_batches = math.ceil(len(split_rows(key, n_rows, val_prop)[0]) / batch_size)
+    fitted, held_out = split_rows(key, n_rows, val_prop)
+    # The trainer chooses the rows to hold out by their places.
+    order = np.empty(n_rows, int)
+    order[fitted], order[held_out] = np.flatnonzero(~held), np.flatnonzero(held)
+    n_batches = math.ceil(len(fitted) / batch_size)
     max_epochs = settings.max_epochs or min(_MAX_EPOCHS, math.ceil(steps / n_batches))
     with warnings.catch_warnings():
         # The history says so too, and there it is printed in the report's place.
@@ -150,8 +151,8 @@ def climb(
         flow, history = fit_gaussianization_flow(
             key,
             flow,
-            x,
-            condition=condition,
+            x[order],
+            condition=None if condition is None else condition[order],
             learning_rate=settings.learning_rate or _LEARNING_RATE,
             batch_size=batch_size,
             max_epochs=max_epochs,
@@ -164,6 +165,12 @@ def climb(
     if interrupted and not settings.keep_interrupted:
         raise KeyboardInterrupt
     return flow, history
+
+
+def _some_rows(n_rows: int, settings: Settings) -> NDArray[np.bool_]:
+    held = np.zeros(n_rows, bool)
+    held[split_rows(jr.key(settings.seed + 1), n_rows, _VAL_PROP)[1]] = True
+    return held
 
 
 def _fit_start(
