@@ -135,9 +135,10 @@ def fit_affine_flow(
         n_layers: Most layers.
         n_active: Active coordinates of each layer; by default ⌈d/2⌉.
         rotations: ``"oas"``, the optimal affine subspace of each layer's data (see
-            `optimal_affine_subspace`), or ``"random"``; by default the former, but for training
-            end to end, before which only random ones exist: of eight drawn for each layer the one
-            that exchanges active and passive coordinates most.
+            `optimal_affine_subspace`), by default, or ``"random"``. Before training end to end
+            only random ones exist, of which each exchanges at least an average share of active
+            and passive coordinates; there ``"learned"``, the default, trains them with the
+            networks, and ``"random"`` leaves them as they are, as the paper does.
         training: How layers come by their moments.
         step: Share of the way that each closed-form layer goes, in (0, 1]: less than 1 takes more
             layers and overfits later. Networks go all the way.
@@ -207,12 +208,18 @@ def fit_affine_flow(
     check_choice("method", method, get_args(MomentMethod))
     check_choice("training", training, get_args(Training))
     if rotations is None:
-        rotations = "random" if training == "end_to_end" else "oas"
+        rotations = "learned" if training == "end_to_end" else "oas"
     check_choice("rotations", rotations, get_args(Rotations))
     if training == "end_to_end" and rotations == "oas":
         raise ValueError(
-            'Expected rotations="random" for training="end_to_end": the optimal rotation of a '
-            'layer depends on what the layers before it make of the data; got "oas".'
+            'Expected rotations="learned" or "random" for training="end_to_end": the optimal '
+            "rotation of a layer depends on what the layers before it make of the data; "
+            'got "oas".'
+        )
+    if training != "end_to_end" and rotations == "learned":
+        raise ValueError(
+            'Expected rotations="oas" or "random" for layers that are added one by one: '
+            'training="end_to_end" learns them; got "learned".'
         )
     closed = training == "closed_form"
     if closed and method == "boosting":

@@ -18,10 +18,11 @@ from gauss_flows.affine.states import Block, States, block_of
 from gauss_flows.affine.subspace import Choice, choose_subspace
 from gauss_flows.bijections.affine_coupling import AffineCoupling
 from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.bijections.orthogonal import AbstractRotation, OrthogonalRotation
 from gauss_flows.flows.assemble import flow_from_blocks
 from gauss_flows.training import fit_gaussianization_flow
 
-Rotations = Literal["oas", "random"]
+Rotations = Literal["oas", "random", "learned"]
 Training = Literal["closed_form", "layerwise", "progressive", "end_to_end"]
 
 # Layers that are trained together want a lower rate than one alone, and as many steps whatever the
@@ -30,8 +31,6 @@ Training = Literal["closed_form", "layerwise", "progressive", "end_to_end"]
 _RATE_TOGETHER = 5e-3
 _STEPS_TOGETHER: dict[Training, int] = {"progressive": 2500, "end_to_end": 15_000}
 _MOST_EPOCHS, _LEAST_STEPS = 300, 2000
-# Random rotations of which a layer of these takes one.
-_DRAWS = 8
 
 # In more than two dimensions a layer's search climbs from one candidate, and not to the very top:
 # the next layer looks again.
@@ -129,15 +128,21 @@ def _end_to_end(key, fitted: States, held: States | None, plan: Plan) -> Growth:
     return Growth(blocks, [], rises, stopped=False)
 
 
-def _mixing(key: PRNGKeyArray, n_dims: int, plan: Plan) -> FixedRotation:
-    """Of some random rotations the one that passes most of what was active on to the networks.
+def _mixing(key: PRNGKeyArray, n_dims: int, plan: Plan) -> AbstractRotation:
+    """A random rotation that passes at least an average share of what was active to the networks.
 
     One that leaves the passive subspace in its place makes two layers one.
     """
     n_passive = n_dims - plan.n_active
-    drawn = [FixedRotation.random(part, n_dims) for part in jr.split(key, _DRAWS)]
-    shares = [float(jnp.sum(turn.matrix.tree[:n_passive, n_passive:] ** 2)) for turn in drawn]
-    return drawn[int(np.argmax(shares))]
+    average = n_passive * plan.n_active / n_dims
+    while True:
+        key, draw_key = jr.split(key)
+        turn = FixedRotation.random(draw_key, n_dims)
+        if float(jnp.sum(turn.matrix.tree[:n_passive, n_passive:] ** 2)) >= average:
+            break
+    if plan.rotations == "random":
+        return turn
+    return OrthogonalRotation.from_matrix(turn.matrix)
 
 
 def _rotation(key, rows: np.ndarray, folds: np.ndarray, plan: Plan) -> Choice:

@@ -13,7 +13,7 @@ from paramax import non_trainable, unwrap
 
 from gauss_flows.bijections.actnorm import ActNorm
 from gauss_flows.bijections.affine_coupling import AffineCoupling
-from gauss_flows.bijections.fixed_rotation import FixedRotation
+from gauss_flows.bijections.orthogonal import AbstractRotation
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.numerics.normal import LOG_SQRT_2PI
 
@@ -67,7 +67,7 @@ class States(NamedTuple):
         return Estimate.of_mean(self.log_probs() - before.log_probs())
 
 
-def block_of(rotation: FixedRotation, coupling: AffineCoupling) -> Block:
+def block_of(rotation: AbstractRotation, coupling: AffineCoupling) -> Block:
     """One block of an affine flow.
 
     Args:
