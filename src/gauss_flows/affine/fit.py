@@ -135,10 +135,10 @@ def fit_affine_flow(
         n_layers: Most layers.
         n_active: Active coordinates of each layer; by default ⌈d/2⌉.
         rotations: ``"oas"``, the optimal affine subspace of each layer's data (see
-            `optimal_affine_subspace`), by default, or ``"random"``. Before training end to end
-            only random ones exist, of which each exchanges at least an average share of active
-            and passive coordinates; there ``"learned"``, the default, trains them with the
-            networks, and ``"random"`` leaves them as they are, as the paper does.
+            `optimal_affine_subspace`), or ``"random"``; by default the former, but for training
+            end to end, before which only random ones exist: each exchanges at least an average
+            share of active and passive coordinates. ``"learned"`` trains those with the networks,
+            which is better where layers are few.
         training: How layers come by their moments.
         step: Share of the way that each closed-form layer goes, in (0, 1]: less than 1 takes more
             layers and overfits later. Networks go all the way.
@@ -208,11 +208,11 @@ def fit_affine_flow(
     check_choice("method", method, get_args(MomentMethod))
     check_choice("training", training, get_args(Training))
     if rotations is None:
-        rotations = "learned" if training == "end_to_end" else "oas"
+        rotations = "random" if training == "end_to_end" else "oas"
     check_choice("rotations", rotations, get_args(Rotations))
     if training == "end_to_end" and rotations == "oas":
         raise ValueError(
-            'Expected rotations="learned" or "random" for training="end_to_end": the optimal '
+            'Expected rotations="random" or "learned" for training="end_to_end": the optimal '
             "rotation of a layer depends on what the layers before it make of the data; "
             'got "oas".'
         )
