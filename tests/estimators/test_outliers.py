@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from gauss_flows.columns.tables import read_array
 from gauss_flows.estimators import FlowDensity, FlowOutlierDetector
 from gauss_flows.estimators import outliers as module
+from gauss_flows.estimators.base import FlowEstimator
 
 SHARE = 0.15
 N_CLEAN, N_OTHERS, N_DIMS = 153, 27, 8
@@ -60,6 +61,42 @@ def test_rows_are_scored_by_fits_that_have_not_seen_them(contaminated, detector)
     assert scores[-1] < seen[-1] - 50  # a Gaussian that has seen it has grown to hold it
 
 
+def test_every_row_s_score_is_that_of_a_fit_to_others(contaminated, detector, monkeypatch):
+    x, _ = contaminated
+    fitted_to = []
+
+    class Part:
+        """Knows a row where it has been fitted to it."""
+
+        def __init__(self, rows):
+            fitted_to.append(rows)
+
+        def log_density_of(self, table):
+            known = (x[:, None, 0] == fitted_to[-1][None, :, 0]).any(1)
+            return np.where(known, 1.0, -1.0)
+
+    monkeypatch.setattr(detector, "_another", lambda rows, max_epochs: Part(rows))
+    scores = detector._scores_of_others(read_array(x, "X"), x)
+    np.testing.assert_array_equal(scores, -np.ones(len(x)))
+    assert all(len(rows) == 120 for rows in fitted_to)
+
+
+def test_an_interrupt_of_the_second_search_keeps_the_first(contaminated, monkeypatch, capsys):
+    x, _ = contaminated
+    coded = FlowEstimator._fit_coded
+
+    def interrupted(self, rows, settings):
+        coded(self, rows, settings)
+        if len(rows) < len(x):
+            self.history_ = {"stopped": "interrupted: this is the best so far."}
+
+    monkeypatch.setattr(FlowEstimator, "_fit_coded", interrupted)
+    detector = FlowOutlierDetector("gaussian", contamination=SHARE, verbose=True).fit(x)
+    assert "interrupted: staying with all rows" in capsys.readouterr().err
+    expected = FlowDensity("gaussian").fit(x).score_samples(x)
+    np.testing.assert_allclose(detector.score_samples(x), expected)
+
+
 def test_of_many_rows_the_first_fit_chooses(contaminated, monkeypatch):
     x, _ = contaminated
     monkeypatch.setattr(module, "_MOST_CROSS_FITTED", len(x) - 1)
@@ -100,7 +137,7 @@ def test_all_rows_count_where_the_others_are_too_few(capsys):
     np.testing.assert_allclose(detector.score_samples(x), expected)
 
 
-@pytest.mark.parametrize("contamination", [0.0, 0.6, -0.1])
+@pytest.mark.parametrize("contamination", [0.0, 0.6, -0.1, "auto"])
 def test_a_share_that_is_none_is_refused(contamination):
     x = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(ValueError, match=r"Expected contamination in \(0, 0.5\]; got"):

@@ -103,11 +103,31 @@ def test_an_interrupt_keeps_the_mixture_for_those_who_want_it(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conditional, "_train", interrupted)
     x, y = bent()
-    assert fit_conditional(x, y, ONE_GAUSSIAN, lambda _: None).family == "mixture"
+    monkeypatch.setattr(conditional, "_train", interrupted)
+    fit = fit_conditional(x, y, ONE_GAUSSIAN, lambda _: None)
+    assert fit.family == "mixture"
+    assert fit.candidates[0].name.endswith("one Gaussian")
+    assert fit.history["stopped"].startswith("interrupted")
     with pytest.raises(KeyboardInterrupt):
         fit_conditional(x, y, ONE_GAUSSIAN._replace(keep_interrupted=False), lambda _: None)
+
+
+@pytest.mark.parametrize("after", [0, 7])
+def test_so_does_one_in_the_search(monkeypatch, after):
+    fit, calls = MixtureRecipe.fit, []
+
+    def sometimes(self, *arguments):
+        calls.append(self)
+        if len(calls) == after + 1:
+            raise KeyboardInterrupt
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(MixtureRecipe, "fit", sometimes)
+    x, y = bent(300)
+    found = fit_conditional(x, y, Settings(keep_interrupted=True), lambda _: None)
+    assert found.history["stopped"].startswith("interrupted")
+    assert np.isfinite(log_density(found.flow, x, y)).all()
 
 
 def test_the_number_of_components_is_chosen_for_the_conditional():

@@ -10,6 +10,7 @@ from sklearn.base import OutlierMixin
 
 from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import FlowEstimator, coded_with_noise
+from gauss_flows.selection import interrupts
 from gauss_flows.selection.families import AFTER_MIXTURE
 
 Array = NDArray[np.float64]
@@ -91,8 +92,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit a flow to the rows that are likely, and the threshold; see `Gaussianizer.fit`."""
-        if not 0 < self.contamination <= 0.5:
-            raise ValueError(f"Expected contamination in (0, 0.5]; got {self.contamination}.")
+        share = self.contamination
+        if isinstance(share, str) or not 0 < share <= 0.5:
+            raise ValueError(f"Expected contamination in (0, 0.5]; got {share!r}.")
         super().fit(X)
         self._fit_to_likely_rows(self._table(X, reset=False))
         scores = np.sort(self.score_samples(X))
@@ -111,19 +113,13 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """Fit again without the share of rows that fits to other rows find the least likely."""
         n_rows = table.n_rows
         n_left_out = self._n_outliers(n_rows)
-        interrupted = str(self.history_.get("stopped", "")).startswith("interrupted")
-        if not n_left_out or interrupted:
+        if not n_left_out or _is_interrupted(self):
             return
         # Every fit knows the levels and bounds of all rows: those left out are to be scored too.
         rows = coded_with_noise(self.coder_, table, self._settings().seed)
         try:
-            kept = _likely(self._scores_of_others(table, rows), n_left_out)
-            if n_rows <= _MOST_CROSS_FITTED:
-                rough = self._another(rows[kept], max_epochs=0)
-                kept = _likely(rough.log_density_of(table), n_left_out)
-            self._tell(f"fitting again without {n_left_out} of {n_rows} rows")
-            second = self._another(rows[kept], self.max_epochs)
-            second.log_density_of(table)
+            with interrupts.returning():
+                second = self._second(table, rows, n_left_out)
         except ValueError as fault:
             self._tell(f"staying with all rows: {fault}")
         except KeyboardInterrupt:
@@ -132,6 +128,17 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             second.candidates_ = [*self.candidates_, *second.candidates_]
             fitted = set(vars(second)) - set(self.get_params(deep=False))
             vars(self).update({name: vars(second)[name] for name in fitted})
+
+    def _second(self, table: Table, rows: Array, n_left_out: int) -> FlowEstimator:
+        """Fit to the rows that are left, chosen by a fit that has not seen them."""
+        kept = _likely(self._scores_of_others(table, rows), n_left_out)
+        if table.n_rows <= _MOST_CROSS_FITTED:
+            rough = self._another(rows[kept], max_epochs=0)
+            kept = _likely(rough.log_density_of(table), n_left_out)
+        self._tell(f"fitting again without {n_left_out} of {table.n_rows} rows")
+        second = self._another(rows[kept], self.max_epochs)
+        second.log_density_of(table)
+        return second
 
     def _scores_of_others(self, table: Table, rows: Array) -> Array:
         """Log density of every row by a fit that has not seen it, unless there are very many."""
@@ -160,7 +167,13 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         part.coder_ = self.coder_
         part._reset()
         part._fit_coded(rows, part._settings())
+        if _is_interrupted(part):
+            raise KeyboardInterrupt
         return part
+
+
+def _is_interrupted(fitted: FlowEstimator) -> bool:
+    return str(fitted.history_.get("stopped", "")).startswith("interrupted")
 
 
 def _likely(scores: Array, n_left_out: int) -> NDArray[np.intp]:

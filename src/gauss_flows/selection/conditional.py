@@ -23,11 +23,12 @@ from gauss_flows.flows.coupling import (
 )
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Marginals
+from gauss_flows.selection import interrupts
 from gauss_flows.selection.assemble import layers_of, marginal_layer
 from gauss_flows.selection.compare import gains
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.fitting import held_back_folds
-from gauss_flows.selection.mixture_recipes import FittedMixture
+from gauss_flows.selection.fitting import INTERRUPTED, best_so_far, held_back_folds
+from gauss_flows.selection.mixture_recipes import FittedMixture, MixtureTrial
 from gauss_flows.selection.mixtures import try_gaussians, try_mixtures
 from gauss_flows.selection.settings import Candidate, Fitted, Settings
 from gauss_flows.selection.trained import climb
@@ -75,9 +76,31 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
 
     Returns:
         The fit; its mixture is that of (y, x).
+
+    Raises:
+        KeyboardInterrupt: Where the user interrupts and `settings.keep_interrupted` is not set.
     """
+    found: list[Any] = []
+    try:
+        with interrupts.returning():
+            return _fit(x, y, settings, tell, found)
+    except KeyboardInterrupt:
+        if not settings.keep_interrupted:
+            raise
+        tell("interrupted: keeping the best so far")
+        trial = best_so_far(found)
+        assert isinstance(trial, MixtureTrial)
+        mixture = trial.fit(np.column_stack([y, x]), settings.seed)
+        flow = conditional_mixture_flow(mixture, y.shape[1])
+        candidate = Candidate(f"closed form, {trial}", Estimate.of_mean(trial.log_density))
+        return Fitted(flow, "mixture", trial, 0, [candidate], dict(INTERRUPTED), mixture)
+
+
+def _fit(
+    x: Array, y: Array, settings: Settings, tell: Callable[[str], None], found: list[Any]
+) -> Fitted:
     joint, n_given = np.column_stack([y, x]), y.shape[1]
-    folds = held_back_folds(len(x), settings.seed)
+    folds = held_back_folds(joint, settings.seed)
     family = settings.family
     if family == "gaussian":
         trial = try_gaussians(joint, folds, n_given=n_given)
@@ -90,6 +113,7 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
             n_components=n_components,
             n_given=n_given,
             tell=tell,
+            found=found,
         )
     candidates = [Candidate(f"closed form, {trial}", Estimate.of_mean(trial.log_density))]
     mixture = trial.fit(joint, settings.seed)
@@ -101,15 +125,13 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
         if settings.max_epochs != 0 and complete.sum() >= _ROWS_FOR_NETWORKS:
             held = folds[0] & complete
             tell("training a spline-coupling flow on four fifths of the rows")
-            try:
-                trained, losses = _train(
-                    "spline-coupling", x[complete], y[complete], settings, held[complete]
-                )
-            except KeyboardInterrupt:
-                if not settings.keep_interrupted:
-                    raise
-                tell("interrupted: going on with the mixture")
-                return Fitted(flow, family, trial, 0, candidates, history, mixture)
+            trained, losses = _train(
+                "spline-coupling",
+                x[complete],
+                y[complete],
+                settings._replace(keep_interrupted=False),
+                held[complete],
+            )
             theirs = log_density(trained, x[held], y[held])
             fitted = trial.fit(joint[~folds[0]], settings.seed)
             ours = fitted.conditional_log_density(joint[held], n_given)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import Recipe, grow
+from gauss_flows.selection import interrupts
 from gauss_flows.selection.compare import gains, lead
 from gauss_flows.selection.contest import (
     Contender,
@@ -33,8 +34,11 @@ _MOST_BLOCKS = 10
 # Every row of a small table is held back once, in one of the folds; of more rows fewer folds say
 # enough.
 _FOLDS, _MOST_ROWS_FITTED = 5, 20_000
+# Fewer rows that differ than these make no folds.
+_FEWEST_DIFFERENT = 4 * _FOLDS
 # The share of its correlations that the Gaussian of an interrupted fit does without.
 _SAFE_SHARE = 0.05
+INTERRUPTED = {"stopped": "interrupted: this is the best so far."}
 
 
 def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitted:
@@ -63,12 +67,22 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
     """
     so_far = _SoFar()
     try:
-        return _fit(x, settings, tell, so_far)
+        with interrupts.returning():
+            return _fit(x, settings, tell, so_far)
     except KeyboardInterrupt:
         if not settings.keep_interrupted:
             raise
         tell("interrupted: keeping the best flow so far")
         return so_far.fit(x, settings)
+
+
+def best_so_far(trials: Sequence[Trial | MixtureTrial]) -> Trial | MixtureTrial:
+    """The best of what has been scored, one Gaussian where that is nothing."""
+    scored = [one for one in trials if np.isfinite(one.log_density.mean())]
+    # Compared on the rows that all have been scored on.
+    n_rows = min((len(one.log_density) for one in scored), default=0)
+    gaussian = MixtureTrial(False, MixtureRecipe(1, 1.0, _SAFE_SHARE), np.array([np.nan]))
+    return max(scored, key=lambda one: one.log_density[:n_rows].mean(), default=gaussian)
 
 
 class _SoFar:
@@ -81,15 +95,13 @@ class _SoFar:
 
     def fit(self, x: Array, settings: Settings) -> Fitted:
         if self.best is not None and self.best.flow is not None:
-            history = {**(self.best.history or {}), "stopped": "interrupted: the best so far."}
+            history = {**(self.best.history or {}), **INTERRUPTED}
             return self.best._replace(history=history).as_fitted(self.candidates)
-        gaussian = MixtureTrial(False, MixtureRecipe(1, 1.0, _SAFE_SHARE), np.array([np.nan]))
-        trials = [one for one in self.closed if np.isfinite(one.log_density.mean())]
-        n_rows = min((len(one.log_density) for one in trials), default=0)
-        best = max(trials, key=lambda one: one.log_density[:n_rows].mean(), default=gaussian)
+        best = best_so_far(self.closed)
         if self.best is not None and not isinstance(self.best.start, AfterMixture):
             best = self.best.start
-        return fit_closed_form(best, x, settings, self.candidates)
+        fitted = fit_closed_form(best, x, settings, self.candidates)
+        return fitted._replace(history=dict(INTERRUPTED))
 
     def gaussian(self, n_rows: int) -> Trial | MixtureTrial | None:
         """The best single Gaussian that was scored on so many rows."""
@@ -106,7 +118,7 @@ class _SoFar:
 
 
 def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoFar) -> Fitted:
-    folds, candidates = held_back_folds(len(x), settings.seed), so_far.candidates
+    folds, candidates = held_back_folds(x, settings.seed), so_far.candidates
     mixture = _choose_mixture(x, folds, settings, tell, so_far)
     if settings.family in ("gaussian", "mixture", AFTER_MIXTURE) and mixture is not None:
         if settings.family == AFTER_MIXTURE and settings.max_epochs != 0:
@@ -199,13 +211,33 @@ def _choose_mixture(
     return trial
 
 
-def held_back_folds(n_rows: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Take a fifth of the rows out at a time: all five of a small table, one of a large one."""
-    order = np.random.default_rng([seed, 1]).permutation(n_rows)
-    fold = np.empty(n_rows, int)
-    fold[order] = np.arange(n_rows) % _FOLDS
+def held_back_folds(x: Array, seed: int) -> list[NDArray[np.bool_]]:
+    """Take a fifth of the rows out at a time: all five of a small table, one of a large one.
+
+    Copies of a row stay together: held back alone they would be found where the others were fitted.
+
+    Args:
+        x: Rows, shape (n, d).
+        seed: Seed of the folds.
+
+    Returns:
+        For each fold a mask of shape (n,).
+    """
+    n_rows, copies = len(x), _copies(x)
+    order = np.random.default_rng([seed, 1]).permutation(copies.max() + 1)
+    fold = np.empty(len(order), int)
+    fold[order] = np.arange(len(order)) % _FOLDS
+    fold = fold[copies]
     n_folds = int(np.clip(_MOST_ROWS_FITTED // n_rows, 1, _FOLDS))
     return [fold == i for i in range(n_folds)]
+
+
+def _copies(x: Array) -> NDArray[np.intp]:
+    """Number the rows, those that are equal alike; all of them where few differ."""
+    rows = np.ascontiguousarray(x)
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    found, numbers = np.unique(keys, return_inverse=True)
+    return numbers if _FEWEST_DIFFERENT <= len(found) < len(x) else np.arange(len(x))
 
 
 def _choose_blocks(
