@@ -95,7 +95,6 @@ def test_columns_with_commas_are_quoted(capsys, tmp_path):
         (np.zeros((0, 2)), (), "has no rows"),
         (np.zeros(4), (), "expected a 2-D array"),
         (np.arange(9.0)[:, None], ("--family", "spline-coupling"), "needs two columns"),
-        (np.arange(9.0)[:, None], ("--family", "mixture"), "needs two columns"),
     ],
 )
 def test_bad_tables(capsys, tmp_path, values, options, phrase):

@@ -116,10 +116,58 @@ def test_faults_of_the_support_name_the_place(support, message):
         TableCoder.fit(read_frame(FRAME, "X"), support)
 
 
+DAYS = pd.to_datetime(["2020-01-01", "2021-01-01"])
+
+
+@pytest.mark.parametrize(
+    ("times", "got"),
+    [
+        (DAYS, r"datetime64\[.*\] in column 't'"),
+        (DAYS - DAYS[0], r"timedelta64\[.*\] in column 't'"),
+        (DAYS.to_period("D"), r"period\[D\] in column 't'"),
+        (pd.Series(DAYS.to_period("D"), dtype=object), r"Period\(.*\) in row 0, column 't'"),
+        (pd.Series([None, *DAYS.date]), r"datetime.date\(2020, 1, 1\) in row 1, column 't'"),
+        (pd.Series([*DAYS.to_pydatetime()], dtype=object), r".*2020.* in row 0, column 't'"),
+        (pd.Series(["never", DAYS[0]], dtype=object), r"Timestamp\(.*\) in row 1, column 't'"),
+    ],
+)
+def test_times_are_refused_with_the_way_out(times, got):
+    with pytest.raises(ValueError, match=f"text in X; got {got}. .*days since a date"):
+        read_frame(pd.DataFrame({"t": times}), "X")
+
+
+def test_times_in_arrays_are_refused():
+    for array in (DAYS.to_numpy("datetime64[ns]"), DAYS.to_pydatetime()):
+        with pytest.raises(ValueError, match="in .*column 0.*days since a date"):
+            read_array(array[:, None].astype(object), "y", array.dtype)
+
+
+def test_dates_that_were_made_categories_are_categories():
+    frame = pd.DataFrame({"t": pd.Categorical(DAYS.date)})
+    kind = TableCoder.fit(read_frame(frame, "X")).kinds[0]
+    assert str(kind).startswith("one of datetime.date(2020, 1, 1), ")
+
+
+def test_truth_values_in_arrays_are_categories_that_come_back():
+    x = np.array([[True, False], [False, False], [True, True], [False, False]])
+    coder = TableCoder.fit(read_array(x.astype(float), "X", x.dtype))
+    assert [str(kind) for kind in coder.kinds] == ["one of False, True"] * 2
+    table = read_array(x.astype(float), "X", x.dtype)
+    back = coder.decode(coder.encode(table, np.full((4, 2), 0.5)).rows)
+    assert back.dtype == bool
+    np.testing.assert_array_equal(back, x)
+
+
+def test_text_in_a_column_of_numbers_is_named():
+    coder = coder_of()
+    table = read_frame(FRAME.assign(mass=[1.0, 2.0, "heavy", 3.0]), "X")
+    with pytest.raises(ValueError, match="column 'mass' of X, which .*; got 'heavy' in row 2"):
+        coder.first_outside(table)
+
+
 def test_faults_of_tables_name_the_place():
-    times = pd.DataFrame({"t": pd.to_datetime(["2020-01-01", "2021-01-01"])})
-    with pytest.raises(ValueError, match=r"datetime64.* in column 't'.*days since"):
-        read_frame(times, "X")
+    with pytest.raises(ValueError, match="columns in X; got none in a frame of 3 rows"):
+        read_frame(pd.DataFrame(index=range(3)), "X")
     with pytest.raises(ValueError, match=r"got \[1\] in row 1, column 'x'"):
         read_frame(pd.DataFrame({"x": ["a", [1]]}), "X")
     with pytest.raises(ValueError, match=r"got inf in row 1, column 1"):

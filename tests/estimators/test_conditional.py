@@ -1,6 +1,8 @@
 """The density of rows given others."""
 
+import datetime
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -209,6 +211,45 @@ def test_counts_beside_categories_are_summed_over_their_points():
     assert np.isfinite(density.score_samples([[3.0], [-2.0]], unknown)).all()
 
 
+def test_intervals_given_counts_hold_what_the_density_says():
+    """They are of the mass of a count, spread over its unit interval, not of the interval's middle.
+
+    The flow sees the count at a random point of it, which the slope of 2 makes half of the spread.
+    """
+    rng = np.random.default_rng(0)
+    count = rng.poisson(3.0, size=1500)
+    x = 2.0 * count[:, None] + 0.1 * rng.normal(size=(1500, 1))
+    density = FlowDensity("gaussian", y_support="integer").fit(x, count)
+    grid = np.linspace(-10, 22, 3201)
+    for given in (2, 5):
+        (low, high), ask = density.conditional_interval([given], 0.8), np.full(3201, given)
+        mass = np.exp(density.score_samples(grid[:, None], ask)) * (grid[1] - grid[0])
+        assert mass[grid < low[0, 0]].sum() == pytest.approx(0.1, abs=0.01)
+        assert mass[grid > high[0, 0]].sum() == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("make", [np.asarray, np.ndarray.tolist, pd.Series])
+def test_truth_values_that_are_given_are_classes(make):
+    rng = np.random.default_rng(0)
+    flag = rng.uniform(size=400) < 0.4
+    x = np.where(flag, 3.0, -3.0)[:, None] + rng.normal(size=(400, 1))
+    density = FlowDensity("gaussian").fit(x, make(flag))
+    assert set(density.flows_) == {False, True}
+    np.testing.assert_allclose(density.conditional_mean([True, False]), [[3.0], [-3.0]], atol=0.3)
+    assert np.mean(density.sample(200, 0, y=True) > 0) > 0.97
+
+
+def test_whole_numbers_that_are_given_may_be_classes():
+    x, y = pairs(100)
+    label = (y[:, 0] > 0).astype(int)
+    with pytest.warns(UserWarning, match='column 0 of y are atoms.*y_support="category"'):
+        FlowDensity("gaussian").fit(x, label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        density = FlowDensity("gaussian", y_support="category").fit(x, label)
+    assert set(density.flows_) == {0.0, 1.0}
+
+
 def test_combinations_that_were_not_fitted_are_named(mixed):
     x, y, _ = mixed
     seen = ~((y["level"] == "low") & (y["site"] == "b"))
@@ -283,8 +324,22 @@ def test_faults_of_y(line):
         line.sample(3)
     with pytest.raises(ValueError, match="q between 0 and 1"):
         line.conditional_quantiles(GIVEN, 1.0)
+    with pytest.raises(ValueError, match=r"q between 0 and 1; got \['a'\]"):
+        line.conditional_quantiles(GIVEN, ["a"])
     with pytest.raises(ValueError, match="coverage between 0 and 1; got 90"):
         line.conditional_interval(GIVEN, 90)
+    with pytest.raises(ValueError, match="coverage between 0 and 1; got '0.9'"):
+        line.conditional_interval(GIVEN, "0.9")
+    with pytest.raises(ValueError, match=r"integer; got an array of shape \(3, 1\). Give y by"):
+        line.sample(GIVEN)
+    with pytest.raises(ValueError, match="columns in y; got none"):
+        FlowDensity("gaussian").fit(x, pd.DataFrame(index=range(50)))
+    days = [datetime.date(2020, 1, 1) + datetime.timedelta(days) for days in range(50)]
+    for times in (days, np.array(days, "datetime64[ns]"), pd.Series(days)):
+        with pytest.raises(ValueError, match="text in y; got .*days since a date"):
+            FlowDensity("gaussian").fit(x, times)
+    with pytest.raises(ValueError, match="in column 0 of y, which had numbers .*'b' in row 1"):
+        line.score_samples(x[:2], np.array([1.0, "b"], object))
     two = pd.DataFrame({"p": y[:, 0], "q": np.sin(3 * y[:, 0]) + x[:, 0]})
     other = FlowDensity("gaussian").fit(x**2, two)
     with pytest.raises(ValueError, match="columns 'p', 'q' in this order; got 'q', 'p'"):

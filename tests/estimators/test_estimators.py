@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kstest, multivariate_normal
+from scipy.stats import kstest, multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -113,9 +113,12 @@ def test_pipeline_grid_search_clone_and_pickle(fitted):
     ("options", "message"),
     [
         ({"family": "planar"}, "one of .*got 'planar'"),
-        ({"n_components": 0}, "n_components >= 1 or None; got 0"),
-        ({"n_layers": -1}, "n_layers >= 1 or None; got -1"),
-        ({"max_epochs": -1}, "max_epochs >= 0 or None; got -1"),
+        ({"n_components": 0}, "n_components to be an integer of at least 1, or None; got 0"),
+        ({"n_layers": -1}, "n_layers to be an integer of at least 1, or None; got -1"),
+        ({"n_layers": "3"}, "n_layers to be an integer of at least 1, or None; got '3'"),
+        ({"n_layers": 2.5}, "n_layers to be an integer of at least 1, or None; got 2.5"),
+        ({"max_epochs": -1}, "max_epochs to be an integer of at least 0, or None; got -1"),
+        ({"max_epochs": True}, "max_epochs to be an integer of at least 0, or None; got True"),
         ({"n_components": 500}, "400 rows and n_components=500"),
     ],
 )
@@ -135,11 +138,45 @@ def test_faults_of_data():
     with pytest.raises(ValueError, match=r"relation between column 'mass' and column 'twice'"):
         Gaussianizer().fit(frame.assign(twice=frame["mass"] + frame["length"]))
     with pytest.raises(ValueError, match="at least two columns"):
-        Gaussianizer("mixture").fit(frame[["mass"]])
+        Gaussianizer("mixture-coupling").fit(frame[["mass"]])
+    with pytest.raises(ValueError, match="columns in X; got none in a frame of 30 rows"):
+        FlowDensity().fit(pd.DataFrame(index=range(30)))
     with pytest.raises(ValueError, match="2 columns of z; got 3"):
         Gaussianizer("gaussian").fit(frame).inverse_transform(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"contamination in \(0, 0.5\]; got 0.7"):
         FlowOutlierDetector(contamination=0.7).fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "got"),
+    [("3", "'3'"), (2.5, "2.5"), (0, "0"), ([[1.0], [2.0]], r"an array of shape \(2, 1\)")],
+)
+def test_faults_of_the_number_of_samples(fitted, n_samples, got):
+    with pytest.raises(ValueError, match=f"n_samples to be a positive integer; got {got}"):
+        fitted.sample(n_samples)
+
+
+def test_a_mixture_of_one_column_is_a_density():
+    rng = np.random.default_rng(0)
+    x = rng.choice([-2.0, 2.0], size=(800, 1)) + 0.5 * rng.normal(size=(800, 1))
+    density = FlowDensity("mixture").fit(x)
+    grid = np.linspace(-6, 6, 2001)
+    found = np.exp(density.score_samples(grid[:, None]))
+    truth = (norm(-2, 0.5).pdf(grid) + norm(2, 0.5).pdf(grid)) / 2
+    assert density.family_ == "mixture"
+    assert np.trapezoid(found, grid) == pytest.approx(1.0, abs=2e-3)
+    assert np.trapezoid(np.abs(found - truth), grid) < 0.1
+    assert np.mean(density.sample(4000, 0) > 0) == pytest.approx(np.mean(x > 0), abs=0.05)
+
+
+def test_a_mixture_of_one_column_that_others_repeat():
+    x = rows()[:, :1]
+    with pytest.warns(UserWarning, match="column 1 is constant, column 2 repeats column 0"):
+        density = FlowDensity("mixture", n_components=2).fit(np.hstack([x, 0 * x, x]))
+    alone = FlowDensity("mixture", n_components=2).fit(x)
+    np.testing.assert_allclose(
+        density.score_samples(np.hstack([x, 0 * x, x])), alone.score_samples(x)
+    )
 
 
 def test_an_interrupted_training_keeps_the_best_so_far(monkeypatch):

@@ -176,6 +176,30 @@ def test_text_in_arrays_is_for_those_who_say_so():
         FlowDensity("gaussian").fit(x)
 
 
+@pytest.mark.parametrize("make", [np.asarray, np.ndarray.tolist, pd.DataFrame])
+def test_truth_values_are_categories_however_they_come(make):
+    g = normal_rows(600)
+    flags = g > 0
+    density = FlowDensity("gaussian").fit(make(flags))
+    assert [str(kind) for kind in density.coder_.kinds] == ["one of False, True"] * 2
+    drawn = np.asarray(density.sample(3000, 0))
+    assert drawn.dtype == bool
+    cells = [[False, False], [False, True], [True, False], [True, True]]
+    masses = np.exp(density.score_samples(pd.DataFrame(cells) if make is pd.DataFrame else cells))
+    np.testing.assert_allclose(masses.sum(), 1.0, atol=0.03)
+    # Of two normals with correlation 0.8 a share of 1/4 + arcsin(0.8) / 2 pi is above zero.
+    both = 0.25 + np.arcsin(0.8) / (2 * np.pi)
+    assert masses[3] == pytest.approx(both, abs=0.05)
+    assert drawn.all(1).mean() == pytest.approx(both, abs=0.05)
+
+
+def test_truth_values_may_be_said_to_be_numbers():
+    flags = normal_rows(100) > 0
+    with pytest.warns(UserWarning, match="Whole numbers"):
+        density = FlowDensity("gaussian", support="real").fit(flags)
+    assert [str(kind) for kind in density.coder_.kinds] == ["real", "real"]
+
+
 def test_faults_of_frames_say_the_way_out(mixed):
     frame = mixed_frame(50)
     twice = frame.set_axis(["a", "a", "b", "c"], axis=1)
@@ -183,8 +207,10 @@ def test_faults_of_frames_say_the_way_out(mixed):
         FlowDensity("gaussian").fit(twice)
     with pytest.raises(ValueError, match="Expected rows in X"):
         mixed.score_samples(frame.head(0))
-    with pytest.raises(ValueError, match="had numbers when it was fitted; got 'heavy'"):
-        mixed.score_samples(frame.assign(mass="heavy"))
+    with pytest.raises(ValueError, match="'mass' of X, which had .*; got 'heavy' in row 7"):
+        mixed.score_samples(
+            frame.assign(mass=frame["mass"].astype(object).where(frame.index != 7, "heavy"))
+        )
 
 
 @pytest.mark.parametrize("rare", ["levels", "flag"])

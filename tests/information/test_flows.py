@@ -8,9 +8,16 @@ from flowjax.bijections import Invert
 from flowjax.distributions import Normal, Transformed
 
 from gauss_flows.bijections import MixtureRosenblatt
-from gauss_flows.information import entropy, kl_divergence, negentropy, total_correlation
+from gauss_flows.information import (
+    divergence,
+    entropy,
+    kl_divergence,
+    negentropy,
+    total_correlation,
+)
 from gauss_flows.information.dependence import check_routes
 from gauss_flows.information.laparra import route
+from gauss_flows.information.maps import fit_mixture
 from gauss_flows.numerics.estimate import Estimate
 from information.laws import equicorrelated, is_honest
 
@@ -54,6 +61,20 @@ def test_divergences_from_and_of_flows(flow):
     assert within(kl_divergence(flow, flow), 0.0, 0.01) or kl_divergence(flow, flow).value == 0
     assert within(kl_divergence(rows(0), flow), 0.0, 0.2)
     assert within(kl_divergence(flow, y), normal, 0.3)
+
+
+def test_a_flow_s_own_density_tells_what_rows_of_y_add(flow, monkeypatch):
+    fitted = []
+
+    def recorded(x, random_state):
+        fitted.append(len(x))
+        return fit_mixture(x, random_state)
+
+    monkeypatch.setattr(divergence, "N_SAMPLES", 500)
+    monkeypatch.setattr(divergence, "fit_mixture", recorded)
+    kl_divergence(flow, np.random.default_rng(0).normal(size=(300, 2)))
+    # Only the law of y has to be fitted.
+    assert fitted == [300]
 
 
 def test_rbig_s_route_is_the_total_correlation():

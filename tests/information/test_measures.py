@@ -1,5 +1,7 @@
 """Each measure against closed forms, over several seeds, with the error it states."""
 
+import warnings
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -93,6 +95,36 @@ def test_divergence_of_normal_laws():
     assert is_honest(same, 0.0, 0.1)
 
 
+def test_a_divergence_s_error_holds_what_the_rows_of_y_add():
+    # With few rows of y most of the scatter is theirs.
+    def found(seed):
+        x, y = np.random.default_rng(seed).normal(size=300), np.random.default_rng([1, seed])
+        return kl_divergence(x + 0.5, y.normal(size=100))
+
+    values, errors = np.array([found(seed) for seed in range(40)]).T
+    assert 0.75 < np.sqrt(np.mean(errors**2)) / values.std(ddof=1) < 1.8
+
+
+@pytest.mark.parametrize("sizes", [(500, 500), (500, 600)])
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_divergence_of_rounded_values(n_dims, sizes):
+    def rounded(seed):
+        rng = np.random.default_rng(seed)
+        return [rng.normal(size=(size, n_dims)).round(1) for size in sizes]
+
+    with warnings.catch_warnings():
+        # Equal rows that rounding explains are none to be told.
+        warnings.simplefilter("error")
+        assert is_honest([kl_divergence(*rounded(s)) for s in range(6)], 0.0, 0.1)
+
+
+@pytest.mark.filterwarnings("ignore:Whole numbers")
+def test_divergence_of_counts():
+    rngs = [np.random.default_rng(s) for s in range(6)]
+    found = [kl_divergence(rng.poisson(3, 500), rng.poisson(5, 500)) for rng in rngs]
+    assert is_honest(found, 3 * np.log(3 / 5) + 2, 0.2)
+
+
 def test_dependence_is_the_same_after_monotone_maps():
     x = equicorrelated(0, 800, 2)
     first, second = (
@@ -107,6 +139,23 @@ def test_entropy_moves_with_units():
     x = equicorrelated(0, 500, 2)
     scaled = x @ np.diag([1e6, 1e-6]) + [1e8, 0.0]
     assert entropy(scaled).value == pytest.approx(entropy(x).value, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-200])
+def test_units_of_any_size(unit):
+    x, y = equicorrelated(0, 300, 2), equicorrelated(1, 300, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value, error = entropy(unit * x)
+        assert value == pytest.approx(entropy(x).value + 2 * np.log(unit), abs=1e-8)
+        assert error == pytest.approx(entropy(x).standard_error)
+        assert measures(unit * x).entropy == (value, error)
+        for measure in (total_correlation, negentropy):
+            assert measure(unit * x) == pytest.approx(measure(x), abs=1e-8)
+        for measure in (mutual_information, kl_divergence):
+            assert measure(unit * x[:, 0], unit * y[:, 0]) == pytest.approx(
+                measure(x[:, 0], y[:, 0]), abs=1e-8
+            )
 
 
 def test_every_kind_of_table_gives_the_same():

@@ -249,6 +249,8 @@ def a_string(key, n_dims):
         (draw_two, {"flow": 3}, "Expected a flow or a factory of flows"),
         (draw_two, {"sampling": "both"}, "Expected sampling to be one of"),
         (draw_two, {"init_scale": 0.0}, "Expected init_scale > 0"),
+        (draw_two, {"init_scale": "a"}, "Expected init_scale > 0, a number; got 'a'"),
+        (draw_two, {"init_scale": None}, "Expected init_scale > 0, a number; got None"),
     ],
 )
 def test_faults_are_named(model, options, message):
@@ -263,6 +265,13 @@ def test_faulty_parameters_are_named(learnt):
         guide.get_flow({key: value for key, value in params.items() if key != name})
     with pytest.raises(ValueError, match="to have shape"):
         guide.get_flow({**params, name: jnp.zeros((1, 1, 1, 1))})
+
+
+@pytest.mark.parametrize("levels", [1.5, 0.0, [0.5, 1.0], float("nan"), "a"])
+def test_levels_outside_are_named(learnt, levels):
+    guide, params = learnt
+    with pytest.raises(ValueError, match=re.escape(f"quantiles in (0, 1); got {levels!r}")):
+        guide.quantiles(params, levels)
 
 
 def test_before_the_first_call_there_is_no_flow():

@@ -171,13 +171,16 @@ class TableCoder:
 
         Returns:
             The coded rows.
+
+        Raises:
+            ValueError: If a column of numbers holds something else.
         """
-        table = self.filled_from_copies(table)
+        table = self.as_learnt(self.filled_from_copies(table))
         n = table.n_rows
         rows, log_det = np.zeros((n, len(self.kinds))), np.zeros(n)
         coordinate = discrete = 0
         for place, column in enumerate(self.columns):
-            values = _as_learnt(column, table.columns[place])
+            values = table.columns[place]
             missing = missing_in(values)
             if isinstance(column, Kind):
                 inside = ~missing
@@ -199,6 +202,23 @@ class TableCoder:
             log_det[~inside & ~missing] = -np.inf
         return Coded(rows, log_det)
 
+    def as_learnt(self, table: Table, name: str = "X") -> Table:
+        """Turn numbers that came as objects into numbers, in columns that had numbers.
+
+        Args:
+            table: Rows with the columns that were learnt.
+            name: What messages call the table.
+
+        Returns:
+            The table.
+
+        Raises:
+            ValueError: If such a column holds something else; row and column are named.
+        """
+        places = [f"{where} of {name}" for where in self.names]
+        triples = zip(self.columns, table.columns, places, strict=True)
+        return table._replace(columns=[_as_learnt(*triple) for triple in triples])
+
     def filled_from_copies(self, table: Table) -> Table:
         """Where a column is missing and its copy is not, it is known all the same."""
         columns = list(table.columns)
@@ -219,9 +239,17 @@ class TableCoder:
         )
 
     def first_outside(self, table: Table) -> tuple[int, int] | None:
-        """Find a value outside its column's support: its row and column, or None."""
+        """Find a value outside its column's support: its row and column, or None.
+
+        Args:
+            table: Rows with the columns that were learnt.
+
+        Raises:
+            ValueError: If a column of numbers holds something else.
+        """
+        table = self.as_learnt(table)
         for place, column in enumerate(self.columns):
-            values = _as_learnt(column, table.columns[place])
+            values = table.columns[place]
             there = ~missing_in(values)
             if isinstance(column, Kind):
                 there[there] = ~column.holds(values[there])
@@ -307,17 +335,16 @@ def _within(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return np.clip(values, float(info.min), high)
 
 
-def _as_learnt(column: Kind | Constant | Copy, values: NDArray[Any]) -> NDArray[Any]:
-    """Numbers that came as objects, as numbers where the column is one of numbers."""
-    if isinstance(column, Kind) and column.is_number and values.dtype == object:
-        return np.array([np.nan if value is None else _number(value) for value in values])
-    return values
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"Expected numbers in a column that had numbers when it was fitted; got {value!r}."
-        ) from None
+def _as_learnt(column: Kind | Constant | Copy, values: NDArray[Any], where: str) -> NDArray[Any]:
+    if not (isinstance(column, Kind) and column.is_number and values.dtype == object):
+        return values
+    numbers = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        try:
+            numbers[row] = np.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Expected numbers in {where}, which had numbers when it was fitted; got {value!r} "
+                f"in row {row}."
+            ) from None
+    return numbers

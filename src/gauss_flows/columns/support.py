@@ -23,8 +23,8 @@ def kinds_of(table: Table, support: Any, name: str) -> list[Kind]:
         table: The rows to fit.
         support: A word or a pair (low, high) for all columns, one for each, or a mapping from
             names (in a data frame) or numbers of columns to them; what is not mentioned, or None,
-            is `auto`: a data frame's whole numbers are integers, its truth values, categories and
-            texts are categories, and everything else is real.
+            is `auto`: truth values, categories and texts are categories, a data frame's whole
+            numbers are integers, and everything else is real.
         name: What messages call the table.
 
     Returns:
@@ -38,7 +38,10 @@ def kinds_of(table: Table, support: Any, name: str) -> list[Kind]:
     for place, word in enumerate(_asked(table, support)):
         if word is None or word == "auto":
             word = _own(table, place)
-        kinds.append(_kind(table.columns[place], word, table.names[place], name))
+        column = table.columns[place]
+        if word == "category" and getattr(table.dtypes[place], "kind", "") == "b":
+            column = _truth_values(column)
+        kinds.append(_kind(column, word, table.names[place], name))
     return kinds
 
 
@@ -77,9 +80,19 @@ def _own(table: Table, place: int) -> str:
     """The word for a column that nothing is said of."""
     if table.columns[place].dtype == object:
         return "category"
-    # In an array one type serves all columns, so it says little about each.
-    is_whole = getattr(table.dtypes[place], "kind", "") in "iu"
-    return "integer" if table.labels is not None and is_whole else "real"
+    type_kind = getattr(table.dtypes[place], "kind", "")
+    if type_kind == "b":
+        return "category"
+    # In an array one type serves all columns, so whole numbers say little about each.
+    return "integer" if table.labels is not None and type_kind in ("i", "u") else "real"
+
+
+def _truth_values(column: NDArray[Any]) -> NDArray[Any]:
+    """An array's truth values, which were read as numbers, under the names that messages say."""
+    values = np.empty(len(column), object)
+    missing = missing_in(column)
+    values[:] = [None if gone else bool(v) for v, gone in zip(column, missing, strict=True)]
+    return values
 
 
 def _kind(column: NDArray[Any], word: Any, where: str, name: str) -> Kind:
@@ -91,7 +104,8 @@ def _kind(column: NDArray[Any], word: Any, where: str, name: str) -> Kind:
     if isinstance(word, str) and word == "category":
         return Category.from_values(observed)
     if column.dtype == object:
-        if not all(is_number(value) for value in observed):
+        # Truth values count 0 and 1 for those who say so.
+        if not all(is_number(value) or isinstance(value, bool) for value in observed):
             raise ValueError(
                 f"Expected the support of {where} to be 'category', as it holds "
                 f"{observed[0]!r}; got {word!r}."

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+_TIMES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
 class Table(NamedTuple):
@@ -60,24 +63,30 @@ def read_frame(frame: Any, name: str) -> Table:
         The table.
 
     Raises:
-        ValueError: If a column holds neither numbers, truth values, categories nor text, or an
-            infinite number.
+        ValueError: If it has no columns, or one of them holds neither numbers, truth values,
+            categories nor text, or an infinite number.
     """
+    from pandas import CategoricalDtype, PeriodDtype
     from pandas.api import types
 
+    if not len(frame.columns):
+        raise ValueError(f"Expected columns in {name}; got none in a frame of {len(frame)} rows.")
     columns = []
     names = [f"column {str(label)!r}" for label in frame.columns]
     for place, where in enumerate(names):
         series = frame.iloc[:, place]
         if types.is_bool_dtype(series.dtype) or not types.is_numeric_dtype(series.dtype):
-            if types.is_datetime64_any_dtype(series.dtype) or types.is_timedelta64_dtype(
-                series.dtype
+            if (
+                types.is_datetime64_any_dtype(series.dtype)
+                or types.is_timedelta64_dtype(series.dtype)
+                or isinstance(series.dtype, PeriodDtype)
             ):
-                raise ValueError(
-                    f"Expected numbers, truth values, categories or text in {name}; got "
-                    f"{series.dtype} in {where}. Turn it into numbers, such as days since a date."
-                )
-            columns.append(_numbers_or_objects(_objects(series, name, where)))
+                raise _no_times(series.dtype, name, where)
+            values = _objects(series, name, where)
+            # Who makes dates categories has said so.
+            if not isinstance(series.dtype, CategoricalDtype):
+                _check_no_times(values, name, where)
+            columns.append(_numbers_or_objects(values))
         elif types.is_complex_dtype(series.dtype):
             raise ValueError(f"Complex data not supported: {where} of {name} is {series.dtype}.")
         else:
@@ -99,13 +108,18 @@ def read_array(array: NDArray[Any], name: str, dtype: Any = None) -> Table:
         The table.
 
     Raises:
-        ValueError: If a number is infinite.
+        ValueError: If a number is infinite, or a value is a time.
     """
     n_columns = array.shape[1]
     columns = [np.ascontiguousarray(column) for column in array.T]
+    names = [f"column {j}" for j in range(n_columns)]
+    # As objects some types of time would be whole numbers.
+    if getattr(dtype, "kind", "") in ("m", "M"):
+        raise _no_times(dtype, name, names[0])
     if array.dtype == object:
         columns = [_without_nan(column) for column in columns]
-    names = [f"column {j}" for j in range(n_columns)]
+        for column, where in zip(columns, names, strict=True):
+            _check_no_times(column, name, where)
     table = Table(columns, names, None, [array.dtype if dtype is None else dtype] * n_columns)
     _check_finite(table, name)
     return table
@@ -124,6 +138,21 @@ def _objects(series: Any, name: str, where: str) -> NDArray[Any]:
                 f"row {row}, {where}."
             ) from None
     return values
+
+
+def _check_no_times(values: NDArray[Any], name: str, where: str) -> None:
+    """Refuse times among objects, of which every day would be a level of its own."""
+    for row, value in enumerate(values):
+        # A span of pandas' is no date of Python's.
+        if isinstance(value, _TIMES) or type(value).__name__ == "Period":
+            raise _no_times(repr(value), name, f"row {row}, {where}")
+
+
+def _no_times(got: Any, name: str, where: str) -> ValueError:
+    return ValueError(
+        f"Expected numbers, truth values, categories or text in {name}; got {got} in {where}. "
+        "Turn it into numbers, such as days since a date."
+    )
 
 
 def _numbers_or_objects(values: NDArray[Any]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table, is_frame, read_array, read_frame
 from gauss_flows.rbig.checks import check_table
+from gauss_flows.rbig.options import check_count
 from gauss_flows.selection.assemble import standardise, standardiser, with_standardiser
 from gauss_flows.selection.evaluate import draw, log_density
 from gauss_flows.selection.families import FAMILIES, NEED_TWO_COLUMNS
@@ -88,7 +90,7 @@ class FlowEstimator(BaseEstimator):
         if self.family in NEED_TWO_COLUMNS and len(self.coder_.kinds) == 1:
             raise ValueError(
                 f"Expected at least two columns for family={self.family!r}; got one. Use "
-                "'auto' or 'diagonal'."
+                "'auto', 'mixture' or 'diagonal'."
             )
         settings = self._settings()
         self._fit_coded(coded_with_noise(self.coder_, table, settings.seed), settings)
@@ -188,6 +190,8 @@ class FlowEstimator(BaseEstimator):
             ) from None
         rows = np.asarray(rows)
         dtype = getattr(X, "dtype", None)
+        if dtype is None and np.asarray(X).dtype.kind == "b":
+            dtype = np.dtype(bool)
         return read_array(rows.astype(object) if as_text else rows, "X", dtype)
 
     def _draw(self, n_samples: int, random_state: Any) -> Any:
@@ -225,8 +229,11 @@ class FlowEstimator(BaseEstimator):
     def _check_sizes(self, n_rows: int, n_columns: int) -> None:
         for name, least in (("n_layers", 1), ("n_components", 1), ("max_epochs", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"Expected {name} >= {least} or None; got {value}.")
+            is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and not (is_whole and value >= least):
+                raise ValueError(
+                    f"Expected {name} to be an integer of at least {least}, or None; got {value!r}."
+                )
         if self.n_components is not None and n_rows < self.n_components:
             raise ValueError(
                 f"Expected at least as many rows as components; got {n_rows} rows and "
@@ -297,10 +304,29 @@ def check_coded(rows: Array, names: list[str], name: str) -> None:
     """Check that a density can be fitted to coded rows; see `rbig.checks.check_table`."""
     complete = ~np.isnan(rows).any(1)
     if complete.sum() > rows.shape[1]:
-        check_table(rows[complete], name=name, names=names)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            check_table(rows[complete], name=name, names=names)
+        for warning in told:
+            message = str(warning.message)
+            # The table's checks know nothing of what y may be.
+            if message.startswith("Whole numbers") and " of y" in message:
+                message += ' Where those of y are labels of classes, say y_support="category".'
+            warnings.warn(message, warning.category, stacklevel=4)
 
 
 def check_number(n_samples: int) -> None:
-    """Check a number of samples."""
-    if n_samples < 1:
-        raise ValueError(f"Expected n_samples >= 1; got {n_samples}.")
+    """Check a number of samples.
+
+    Args:
+        n_samples: The number.
+
+    Raises:
+        ValueError: If it is not a positive integer.
+    """
+    if np.ndim(n_samples):
+        raise ValueError(
+            f"Expected n_samples to be a positive integer; got an array of shape "
+            f"{np.shape(n_samples)}. Give y by its name, as in sample(1, y=y)."
+        )
+    check_count("n_samples", n_samples)

@@ -17,14 +17,14 @@ def read_condition(y: Any, n_rows: int | None = None) -> Table:
     """Read y.
 
     Args:
-        y: Shape (n,) or (n, c): numbers, or text, or a data frame or series.
+        y: Shape (n,) or (n, c): numbers, truth values, or text, or a data frame or series.
         n_rows: How many rows it must have, if that is known.
 
     Returns:
         The table.
 
     Raises:
-        ValueError: If it has another number of rows, or holds infinite values.
+        ValueError: If it has another number of rows, no columns, or holds infinite values or times.
     """
     if is_frame(y):
         table = read_frame(y if hasattr(y, "columns") else y.to_frame(), "y")
@@ -34,7 +34,8 @@ def read_condition(y: Any, n_rows: int | None = None) -> Table:
             array = array[:, None]
         if array.ndim != 2 or not array.size:
             raise ValueError(f"Expected y of shape (n,) or (n, c); got {np.shape(y)}.")
-        is_number = array.dtype.kind in "biuf"
+        # Truth values stay what they are: categories.
+        is_number = array.dtype.kind in "iuf"
         table = read_array(array.astype(np.float64 if is_number else object), "y", array.dtype)
     if not table.n_rows:
         raise ValueError("Expected rows in y; got none.")
@@ -53,7 +54,7 @@ def check_within(coder: TableCoder, table: Table) -> None:
         table: Rows of y.
 
     Raises:
-        ValueError: If it has other columns, or values outside their support.
+        ValueError: If it has other columns, text among numbers, or values outside their support.
     """
     if len(table.columns) != len(coder.columns):
         raise ValueError(f"Expected y with {len(coder.columns)} columns; got {len(table.columns)}.")
@@ -63,7 +64,7 @@ def check_within(coder: TableCoder, table: Table) -> None:
             f"Expected y with the columns {', '.join(map(repr, learnt))} in this order; got "
             f"{', '.join(map(repr, got))}."
         )
-    outside = coder.first_outside(table)
+    outside = coder.first_outside(coder.as_learnt(table, "y"))
     if outside is not None:
         row, place = outside
         raise ValueError(

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gauss_flows.columns.coder import TableCoder
-from gauss_flows.columns.tables import Table
+from gauss_flows.columns.tables import Table, is_number
 from gauss_flows.estimators.base import (
     FlowEstimator,
     check_coded,
@@ -125,8 +125,8 @@ class FlowDensity(FlowEstimator):
 
         Args:
             X: Rows of shape (n, d): an array, or a data frame.
-            y: What they are given, shape (n,) or (n, c), of numbers, categories or text; None for
-                the density of X alone.
+            y: What they are given, shape (n,) or (n, c), of numbers, truth values, categories or
+                text; None for the density of X alone.
 
         Returns:
             The estimator.
@@ -241,7 +241,8 @@ class FlowDensity(FlowEstimator):
         if self._given is None:
             self._check_no_y(y)
             return super().score_samples(X)
-        table = self._table(X, reset=False)
+        # A class sees its own rows alone, and would count only these.
+        table = self.coder_.as_learnt(self._table(X, reset=False))
         return self._given.log_density(table, None if y is None else self._read(y, table.n_rows))
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -261,7 +262,8 @@ class FlowDensity(FlowEstimator):
             those of the first row of y, then those of the second and so on.
 
         Raises:
-            ValueError: If y is missing, or is given and was not in the fit.
+            ValueError: If n_samples is not a positive integer, or if y is missing, or is given and
+                was not in the fit.
         """
         check_is_fitted(self, "flow_")
         if self._given is None:
@@ -303,11 +305,14 @@ class FlowDensity(FlowEstimator):
             ValueError: If a probability is not between 0 and 1, the density was fitted without y,
                 or a column of X has no order.
         """
-        q = np.asarray(q, float)
-        if q.ndim > 1 or not np.all((q > 0) & (q < 1)):
-            raise ValueError(f"Expected probabilities q between 0 and 1; got {q}.")
-        found = self._summary(y, lambda draws: np.quantile(draws, q, axis=1))
-        return found if q.ndim == 0 else np.moveaxis(found, 0, 1)
+        try:
+            levels = np.asarray(q, float)
+        except (TypeError, ValueError):
+            levels = np.array(np.nan)
+        if isinstance(q, str) or levels.ndim > 1 or not np.all((levels > 0) & (levels < 1)):
+            raise ValueError(f"Expected probabilities q between 0 and 1; got {q!r}.")
+        found = self._summary(y, lambda draws: np.quantile(draws, levels, axis=1))
+        return found if levels.ndim == 0 else np.moveaxis(found, 0, 1)
 
     def conditional_interval(self, y: Any, coverage: float = 0.9) -> Interval:
         """Compute for every column of X the central interval given y.
@@ -322,8 +327,8 @@ class FlowDensity(FlowEstimator):
         Raises:
             ValueError: If the coverage is not between 0 and 1, or as `conditional_quantiles`.
         """
-        if not 0 < coverage < 1:
-            raise ValueError(f"Expected a coverage between 0 and 1; got {coverage}.")
+        if not is_number(coverage) or not 0 < coverage < 1:
+            raise ValueError(f"Expected a coverage between 0 and 1; got {coverage!r}.")
         tail = (1 - coverage) / 2
         low, high = np.moveaxis(self.conditional_quantiles(y, [tail, 1 - tail]), 1, 0)
         return Interval(low, high)

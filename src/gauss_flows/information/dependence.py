@@ -12,7 +12,7 @@ from gauss_flows.information.entropy import N_SAMPLES, exact
 from gauss_flows.information.flows import checked_flow, draw, is_flow, log_density, map_of
 from gauss_flows.information.laparra import route
 from gauss_flows.information.log_density import completed
-from gauss_flows.information.tables import checked_rows, finite_rows, joined, without_ties
+from gauss_flows.information.tables import checked_rows, joined, rows_beside_flow
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.options import check_seed
 
@@ -222,13 +222,14 @@ def _columns(x: Any, rows: Any, random_state: int) -> Columns:
     if not is_flow(x):
         if rows is not None:
             raise ValueError("Expected rows only beside a flow; got two tables.")
-        return Columns(checked_rows(x), random_state)
+        table, _ = checked_rows(x)
+        return Columns(table, random_state)
     flow = checked_flow(x)
     if rows is None:
         table = draw(flow, N_SAMPLES, random_state)
         joint = exact(log_density(flow, table))
     else:
-        table = without_ties(finite_rows(rows, flow.shape[0]))
+        table = rows_beside_flow(rows, flow.shape[0])
         joint = completed(map_of(flow), table, has_edges=False)
     return Columns(table, random_state, joint)
 

@@ -15,7 +15,8 @@ from gauss_flows.information.flows import checked_flow, draw, is_flow, log_densi
 from gauss_flows.information.log_density import MOST_NEIGHBOURS, mean_log_density
 from gauss_flows.information.maps import fit_mixture
 from gauss_flows.information.null import null_of
-from gauss_flows.information.tables import checked_rows, named_rows
+from gauss_flows.information.repeats import warn_of_copies
+from gauss_flows.information.tables import checked_table, comparable_rows, named_rows, without_ties
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.options import check_seed
 
@@ -49,6 +50,9 @@ def kl_divergence(
     Raises:
         ValueError: If a table has no density, or the widths differ: row and column are named.
 
+    Warns:
+        UserWarning: If x and y have rows in common, or one of them has copies of rows.
+
     References:
         Wang, Kulkarni and Verdú, *Divergence Estimation for Multidimensional Densities via
         k-Nearest-Neighbor Distances* (2009).
@@ -68,6 +72,7 @@ def kl_divergence(
         raise ValueError(
             f"Expected x and y of as many columns; got {widths[0]} in x and {widths[1]} in y."
         )
+    first, second = _spread(first, second)
     if is_flow(first):
         rows = draw(first, N_SAMPLES, random_state)
         own = exact(log_density(first, rows))
@@ -109,4 +114,13 @@ def _from_rows(first, rows, own, y, random_state):
 def _side(x: Any, name: str) -> Any:
     if is_flow(x):
         return checked_flow(x)
-    return checked_rows(named_rows(x, name) if np.ndim(x) == 1 else x, name)
+    return checked_table(named_rows(x, name) if np.ndim(x) == 1 else x, name)
+
+
+def _spread(x: Any, y: Any) -> tuple[Any, Any]:
+    """Spread the ties of tables; beside a flow, a table keeps the units that the flow knows."""
+    tables = {name: side for name, side in (("x", x), ("y", y)) if not is_flow(side)}
+    warn_of_copies(tables)
+    if len(tables) == 2:
+        return comparable_rows(x, y)
+    return x if is_flow(x) else without_ties(x), y if is_flow(y) else without_ties(y)

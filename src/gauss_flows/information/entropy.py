@@ -10,7 +10,7 @@ from scipy.special import digamma
 from gauss_flows.information.copula import Columns, error_of
 from gauss_flows.information.flows import checked_flow, draw, is_flow, log_density, map_of
 from gauss_flows.information.log_density import MeanLogDensity, completed
-from gauss_flows.information.tables import checked_rows, finite_rows, without_ties
+from gauss_flows.information.tables import checked_rows, finite_rows, rows_beside_flow
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.options import check_seed
 
@@ -45,7 +45,7 @@ def entropy(
         ValueError: If the table has no density: row and column are named.
 
     Warns:
-        UserWarning: If columns hold whole numbers or are nearly dependent.
+        UserWarning: If columns hold whole numbers or are nearly dependent, or rows are copies.
 
     References:
         Kozachenko and Leonenko, *Sample Estimate of the Entropy of a Random Vector* (1987).
@@ -63,7 +63,8 @@ def entropy(
     if is_flow(x):
         return entropy_from(_of_flow(x, rows, random_state))
     _no_rows(rows)
-    return entropy_from(_of_table(checked_rows(x), random_state))
+    table, log_unit = checked_rows(x)
+    return entropy_from(_of_table(table, random_state), log_unit)
 
 
 def negentropy(
@@ -110,7 +111,7 @@ def negentropy(
             found = _of_flow(flow, rows, random_state)
     else:
         _no_rows(rows)
-        table = checked_rows(x)
+        table, _ = checked_rows(x)
         found = _of_table(table, random_state)
     return negentropy_from(found, table)
 
@@ -147,7 +148,7 @@ def _of_flow(flow: AbstractTransformed, rows: Any, random_state: int) -> MeanLog
     checked_flow(flow)
     if rows is None:
         return exact(log_density(flow, draw(flow, N_SAMPLES, random_state)))
-    table = without_ties(finite_rows(rows, flow.shape[0]))
+    table = rows_beside_flow(rows, flow.shape[0])
     return completed(map_of(flow), table, has_edges=False)
 
 
@@ -155,16 +156,17 @@ def _of_table(table: Float[np.ndarray, "n d"], random_state: int) -> MeanLogDens
     return Columns(table, random_state).whole()
 
 
-def entropy_from(found: MeanLogDensity) -> Estimate:
+def entropy_from(found: MeanLogDensity, log_unit: float = 0.0) -> Estimate:
     """Entropy of rows whose mean log-density is known.
 
     Args:
         found: That estimate.
+        log_unit: Logarithm of the product of the units that it was found in, in nats.
 
     Returns:
         The entropy in nats.
     """
-    return Estimate(-found.value, error_of(found.rows, found.row_noise, found.noise))
+    return Estimate(log_unit - found.value, error_of(found.rows, found.row_noise, found.noise))
 
 
 def _normal_log_density(table):

@@ -53,10 +53,12 @@ def measures(x: Float[ArrayLike, "n d"], *, random_state: int = 0) -> Measures:
         True
     """
     check_seed(random_state)
-    table = checked_rows(x)
+    table, log_unit = checked_rows(x)
     columns = Columns(table, random_state)
     joint = columns.whole()
     total = total_of(columns)
     if columns.n_dims > 1:
         check_routes(total, route(table, random_state))
-    return Measures(entropy_from(joint), negentropy_from(joint, table), total, dual_of(columns))
+    return Measures(
+        entropy_from(joint, log_unit), negentropy_from(joint, table), total, dual_of(columns)
+    )

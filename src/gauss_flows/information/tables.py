@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from numpy.typing import NDArray
 
+from gauss_flows.information.repeats import warn_of_common_rows, warn_of_copies
 from gauss_flows.rbig.checks import check_finite_table, check_table
 
 Array = NDArray[np.float64]
@@ -53,7 +54,7 @@ def named_rows(x: Any, name: str) -> NamedRows:
     return NamedRows(table, [str(column) for column in columns])
 
 
-def checked_rows(x: Any, name: str = "x") -> Array:
+def checked_table(x: Any, name: str = "x") -> Array:
     """Check that rows have a density whose measures can be estimated.
 
     Args:
@@ -61,7 +62,7 @@ def checked_rows(x: Any, name: str = "x") -> Array:
         name: What messages call it.
 
     Returns:
-        The rows in float64, each column with ties spread out, shape (n, d).
+        The rows in float64, shape (n, d).
 
     Raises:
         ValueError: If it is no table of finite numbers, a column is constant, repeats another or
@@ -78,7 +79,67 @@ def checked_rows(x: Any, name: str = "x") -> Array:
             f"got {len(rows.values)}."
         )
     is_array = not hasattr(x, "columns") and np.ndim(x) == 2
-    return without_ties(check_table(rows.values if is_array else rows, name=name))
+    return check_table(rows.values if is_array else rows, name=name)
+
+
+def checked_rows(x: Any, name: str = "x") -> tuple[Array, float]:
+    """Check rows as `checked_table` does, and make them ready to be measured.
+
+    Args:
+        x: As `named_rows` takes it.
+        name: What messages call it.
+
+    Returns:
+        The rows in units of their own, each column with ties spread out, shape (n, d), and the
+        logarithm of these units' product, in nats.
+
+    Raises:
+        ValueError: As `checked_table`.
+
+    Warns:
+        UserWarning: As `checked_table`, or if rows are copies of others.
+    """
+    table = checked_table(x, name)
+    warn_of_copies({name: table})
+    rows, log_unit = in_own_units(table)
+    return without_ties(rows), log_unit
+
+
+def comparable_rows(x: Array, y: Array) -> tuple[Array, Array]:
+    """Make checked rows of two tables ready to be compared.
+
+    What is a tie, the rows of both tell: a value that each has once is rounded as well.
+
+    Args:
+        x: Rows, shape (n, d).
+        y: Rows, shape (m, d).
+
+    Returns:
+        The rows of both in the same units, with ties spread out.
+
+    Warns:
+        UserWarning: If the tables have rows in common.
+    """
+    warn_of_common_rows(x, y)
+    rows = without_ties(in_own_units(np.concatenate([x, y]))[0])
+    return rows[: len(x)], rows[len(x) :]
+
+
+def in_own_units(table: Array) -> tuple[Array, float]:
+    """Measure every column in a unit near its span, of which no square is too large or small.
+
+    The units are powers of two, so that nothing is rounded.
+
+    Args:
+        table: Rows, shape (n, d).
+
+    Returns:
+        The rows in those units, shape (n, d), and the logarithm of the units' product.
+    """
+    # Halves, since a span may be too large for a number.
+    half_span = table.max(0) / 2 - table.min(0) / 2
+    exponents = np.frexp(half_span)[1] + 1
+    return np.ldexp(table, -exponents), float(exponents.sum() * np.log(2))
 
 
 def without_ties(table: Array) -> Array:
@@ -132,7 +193,8 @@ def joined(parts: dict[str, Any]) -> tuple[Array, list[NDArray[np.int_]]]:
     values = np.concatenate([block.values for block in blocks.values()], axis=1)
     ends = np.cumsum([block.values.shape[1] for block in blocks.values()])
     numbers = np.split(np.arange(values.shape[1]), ends[:-1])
-    return checked_rows(NamedRows(values, names), " and ".join(parts)), numbers
+    rows, _ = checked_rows(NamedRows(values, names), " and ".join(parts))
+    return rows, numbers
 
 
 def finite_rows(x: Float[ArrayLike, "n d"], n_dims: int) -> Array:
@@ -143,9 +205,30 @@ def finite_rows(x: Float[ArrayLike, "n d"], n_dims: int) -> Array:
         n_dims: The flow's number of columns.
 
     Returns:
-        The rows in float64.
+        The rows in float64, in the units of the flow.
 
     Raises:
         ValueError: If they are no table of finite numbers with so many columns.
     """
     return check_finite_table(x, n_dims=n_dims)
+
+
+def rows_beside_flow(x: Float[ArrayLike, "n d"], n_dims: int) -> Array:
+    """Check rows as `finite_rows` does, and make them ready to be measured with a flow as the map.
+
+    Args:
+        x: The rows.
+        n_dims: The flow's number of columns.
+
+    Returns:
+        The rows in the units of the flow, with ties spread out.
+
+    Raises:
+        ValueError: As `finite_rows`.
+
+    Warns:
+        UserWarning: If rows are copies of others.
+    """
+    table = finite_rows(x, n_dims)
+    warn_of_copies({"rows": table})
+    return without_ties(table)

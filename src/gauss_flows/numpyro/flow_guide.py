@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpyro
 from flowjax.distributions import AbstractTransformed, StandardNormal
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from numpyro.distributions import Distribution, Normal
 from numpyro.distributions.transforms import IndependentTransform, biject_to
@@ -102,8 +103,12 @@ class FlowGuide(AutoContinuous):
             raise ValueError(
                 f"Expected sampling to be one of {get_args(Sampling)}; got {sampling!r}."
             )
-        if not init_scale > 0:
-            raise ValueError(f"Expected init_scale > 0; got {init_scale}.")
+        try:
+            is_positive = bool(float(init_scale) > 0) and not isinstance(init_scale, str)
+        except (TypeError, ValueError):
+            is_positive = False
+        if not is_positive:
+            raise ValueError(f"Expected init_scale > 0, a number; got {init_scale!r}.")
         self._flow = flow
         self._sampling: Sampling = sampling
         self._path_gradient = path_gradient
@@ -212,9 +217,12 @@ class FlowGuide(AutoContinuous):
 
         Returns:
             By name, arrays of shape (*levels, *shape of the latent).
+
+        Raises:
+            ValueError: If a level is not in (0, 1).
         """
         key = jr.key(0) if rng_key is None else rng_key
-        levels = jnp.asarray(quantiles, float)
+        levels = _levels(quantiles)
         latents = self.get_posterior(params).sample(key, (n_draws,))
 
         def constrained(latent):
@@ -239,3 +247,14 @@ class FlowGuide(AutoContinuous):
         while isinstance(transform, IndependentTransform):
             transform = transform.base_transform
         return transform.domain.event_dim > 0
+
+
+def _levels(quantiles: ArrayLike) -> Array:
+    try:
+        levels = jnp.asarray(quantiles, float)
+    except (TypeError, ValueError):
+        levels = jnp.array(jnp.nan)
+    # Inside a jitted function there are no values to look at.
+    if not isinstance(levels, Tracer) and not bool(jnp.all((levels > 0) & (levels < 1))):
+        raise ValueError(f"Expected quantiles in (0, 1); got {quantiles!r}.")
+    return levels

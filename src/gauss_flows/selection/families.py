@@ -10,7 +10,7 @@ FAMILIES = (
     "spline-coupling",
     "affine-coupling",
 )
-# One column has nothing to be joint with, nor to condition on.
-NEED_TWO_COLUMNS = ("mixture", "mixture-coupling", "spline-coupling", "affine-coupling")
+# One column has nothing to condition on.
+NEED_TWO_COLUMNS = ("mixture-coupling", "spline-coupling", "affine-coupling")
 # Not to be asked for: what `auto` comes to where couplings follow a mixture, without its contest.
 AFTER_MIXTURE = "after-mixture"

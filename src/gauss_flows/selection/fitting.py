@@ -190,9 +190,12 @@ def _choose_mixture(
     if settings.family == "gaussian":
         trial, name = try_gaussians(x, folds), ""
     # Layers cannot be counted in a mixture: who asks for some wants blocks.
-    elif x.shape[1] > 1 and (
-        settings.family in ("mixture", AFTER_MIXTURE)
-        or (settings.family == "auto" and settings.n_layers is None)
+    elif settings.family == "mixture" or (
+        x.shape[1] > 1
+        and (
+            settings.family == AFTER_MIXTURE
+            or (settings.family == "auto" and settings.n_layers is None)
+        )
     ):
         trial, name = (
             try_mixtures(

@@ -66,7 +66,7 @@ def try_mixtures(
     clearly behind after some of the folds is not fitted to the others.
 
     Args:
-        x: Rows of shape (n, d), d > 1, in units near 1.
+        x: Rows of shape (n, d), in units near 1.
         held_back: One mask of shape (n,) for each fold.
         seed: Seed of the fits.
         n_components: The number of components where it is not to be chosen.
