@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -300,19 +299,11 @@ def filled(rows: Array) -> Array:
     return rows
 
 
-def check_coded(rows: Array, names: list[str], name: str) -> None:
+def check_coded(rows: Array, names: list[str], name: str, advice: str = "") -> None:
     """Check that a density can be fitted to coded rows; see `rbig.checks.check_table`."""
     complete = ~np.isnan(rows).any(1)
     if complete.sum() > rows.shape[1]:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            check_table(rows[complete], name=name, names=names)
-        for warning in told:
-            message = str(warning.message)
-            # The table's checks know nothing of what y may be.
-            if message.startswith("Whole numbers") and " of y" in message:
-                message += ' Where those of y are labels of classes, say y_support="category".'
-            warnings.warn(message, warning.category, stacklevel=4)
+        check_table(rows[complete], name=name, names=names, advice=advice)
 
 
 def check_number(n_samples: int) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import qmc
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gauss_flows.columns.coder import TableCoder
-from gauss_flows.columns.tables import Table, is_number
+from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import (
     FlowEstimator,
     check_coded,
@@ -23,6 +22,12 @@ from gauss_flows.estimators.base import (
 from gauss_flows.estimators.by_class import ByClass, Classes, classes_of
 from gauss_flows.estimators.condition import check_within, read_condition
 from gauss_flows.estimators.jointly import Jointly
+from gauss_flows.estimators.summaries import (
+    Interval,
+    checked_coverage,
+    checked_levels,
+    summaries,
+)
 from gauss_flows.selection.assemble import standardise, standardiser
 from gauss_flows.selection.conditional import (
     CONDITIONAL_FAMILIES,
@@ -35,15 +40,7 @@ from gauss_flows.selection.incomplete import Companion
 Array = NDArray[np.float64]
 
 _MOST_SEED = 2**31 - 1
-# Draws from which conditional means and quantiles are computed.
-_N_DRAWS = 4096
-
-
-class Interval(NamedTuple):
-    """Bounds of shape (m, d)."""
-
-    low: Array
-    high: Array
+_ADVICE = 'Where those of y are labels of classes, say y_support="category".'
 
 
 class FlowDensity(FlowEstimator):
@@ -209,7 +206,8 @@ class FlowDensity(FlowEstimator):
     def _fit_jointly(self, rows: Array, y_rows: Array, y_coder: TableCoder) -> None:
         names = [f"{where} of y" for where in y_coder.coded_names] + self.coder_.coded_names
         joint, n_given = np.column_stack([y_rows, rows]), y_rows.shape[1]
-        check_coded(joint, names, "X and y")
+        whole = (np.isnan(y_rows) | (y_rows % 1 == 0)).all(0)
+        check_coded(joint, names, "X and y", _ADVICE if whole.any() else "")
         units = standardiser(filled(joint))
         joint = standardise(units, joint)
         self._keep(
@@ -274,8 +272,9 @@ class FlowDensity(FlowEstimator):
         rng = np.random.default_rng(check_random_state(random_state).randint(_MOST_SEED))
         n_dims = len(self.coder_.kinds)
         z = rng.standard_normal((given.n_rows * n_samples, n_dims))
-        points = rng.uniform(size=(len(z), self._n_discrete_given()))
-        return self.coder_.decode(self._given.push(z, _repeated(given, n_samples), points, rng))
+        points = rng.uniform(size=(len(z), self._given.n_discrete))
+        given = given.rows(np.repeat(np.arange(given.n_rows), n_samples))
+        return self.coder_.decode(self._given.push(z, given, points, rng))
 
     def conditional_mean(self, y: Any) -> Array:
         """Compute the mean of X given y.
@@ -289,7 +288,7 @@ class FlowDensity(FlowEstimator):
         Raises:
             ValueError: If the density was fitted without y, or a column of X has no mean.
         """
-        return self._summary(y, lambda draws: draws.mean(1))
+        return self._summary(y, lambda draws: draws.mean(0))
 
     def conditional_quantiles(self, y: Any, q: Any) -> Array:
         """Compute quantiles of every column of X given y.
@@ -305,14 +304,8 @@ class FlowDensity(FlowEstimator):
             ValueError: If a probability is not between 0 and 1, the density was fitted without y,
                 or a column of X has no order.
         """
-        try:
-            levels = np.asarray(q, float)
-        except (TypeError, ValueError):
-            levels = np.array(np.nan)
-        if isinstance(q, str) or levels.ndim > 1 or not np.all((levels > 0) & (levels < 1)):
-            raise ValueError(f"Expected probabilities q between 0 and 1; got {q!r}.")
-        found = self._summary(y, lambda draws: np.quantile(draws, levels, axis=1))
-        return found if levels.ndim == 0 else np.moveaxis(found, 0, 1)
+        levels = checked_levels(q)
+        return self._summary(y, lambda draws: np.quantile(draws, levels, axis=0))
 
     def conditional_interval(self, y: Any, coverage: float = 0.9) -> Interval:
         """Compute for every column of X the central interval given y.
@@ -327,37 +320,15 @@ class FlowDensity(FlowEstimator):
         Raises:
             ValueError: If the coverage is not between 0 and 1, or as `conditional_quantiles`.
         """
-        if not is_number(coverage) or not 0 < coverage < 1:
-            raise ValueError(f"Expected a coverage between 0 and 1; got {coverage!r}.")
-        tail = (1 - coverage) / 2
+        tail = (1 - checked_coverage(coverage)) / 2
         low, high = np.moveaxis(self.conditional_quantiles(y, [tail, 1 - tail]), 1, 0)
         return Interval(low, high)
 
-    def _summary(self, y: Any, statistic: Any) -> Array:
+    def _summary(self, y: Any, statistic: Callable[[Array], Array]) -> Array:
         check_is_fitted(self, "flow_")
         given = self._read_for_draws(y)
         assert self._given is not None
-        for column, name in zip(self.coder_.columns, self.coder_.names, strict=True):
-            if not self.coder_.is_number(column):
-                raise ValueError(
-                    f"Expected numbers; got categories in {name} of X, which have neither a mean "
-                    "nor an order. Draw with `sample`."
-                )
-        n_dims = len(self.coder_.kinds)
-        # The last coordinates are where in their intervals the discrete columns of y are.
-        spread = qmc.Sobol(n_dims + self._n_discrete_given(), rng=0).random(_N_DRAWS)
-        z, points = ndtri(spread[:, :n_dims]), spread[:, n_dims:]
-        found = []
-        for row in range(given.n_rows):
-            one = _repeated(given, _N_DRAWS, slice(row, row + 1))
-            rows = self._given.push(z, one, points, np.random.default_rng(row))
-            values = np.asarray(self.coder_.decode(rows), float)
-            found.append(statistic(values[None]))
-        axis = found[0].ndim - 2
-        return np.concatenate(found, axis=axis)
-
-    def _n_discrete_given(self) -> int:
-        return 0 if self._given is None else self._given.n_discrete
+        return summaries(self._given, self.coder_, given, statistic)
 
     def _read(self, y: Any, n_rows: int | None = None) -> Table:
         assert self.y_coder_ is not None
@@ -376,7 +347,3 @@ class FlowDensity(FlowEstimator):
     def _check_no_y(y: Any) -> None:
         if y is not None:
             raise ValueError("Expected no y, as the density was fitted without; got one.")
-
-
-def _repeated(table: Table, times: int, rows: slice = slice(None)) -> Table:
-    return table._replace(columns=[np.repeat(column[rows], times) for column in table.columns])

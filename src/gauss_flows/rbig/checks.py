@@ -25,6 +25,7 @@ def check_table(
     name: str = "x",
     rows: Int[np.ndarray, " n_fitted"] | None = None,
     names: Sequence[str] | None = None,
+    advice: str = "",
 ) -> Float[np.ndarray, "n_fitted n_dims"]:
     """Check that a density with `n_components` components a coordinate can be fitted to a table.
 
@@ -37,6 +38,7 @@ def check_table(
         rows: Numbers of the rows that the density is to be fitted to, shape (n_fitted,); all by
             default.
         names: What messages call the columns; by default their names in a data frame, or numbers.
+        advice: What the warning of whole numbers adds.
 
     Returns:
         Those rows in float64, shape (n_fitted, n_dims).
@@ -72,7 +74,7 @@ def check_table(
     _check_constant(table, names, name)
     _check_repeated(table, names, name)
     _check_dependent(table, names, name)
-    _warn_of_whole_numbers(table, names, name)
+    _warn_of_whole_numbers(table, names, name, advice)
     return table
 
 
@@ -258,7 +260,7 @@ def _check_dependent(table, names, name):
         )
 
 
-def _warn_of_whole_numbers(table, names, name):
+def _warn_of_whole_numbers(table, names, name, advice):
     whole = [
         label
         for label, column in zip(names, table.T, strict=True)
@@ -269,6 +271,7 @@ def _warn_of_whole_numbers(table, names, name):
     if whole:
         warnings.warn(
             f"Whole numbers in {name}: the values of {_listed(whole)} are atoms, where a density "
-            "has no limit, so that its likelihood measures the width given to them as well.",
+            "has no limit, so that its likelihood measures the width given to them as well."
+            + (advice and f" {advice}"),
             stacklevel=4,
         )
