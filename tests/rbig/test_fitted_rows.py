@@ -110,19 +110,21 @@ def moons(n):
 
 
 class TestFarRow:
-    @pytest.mark.parametrize("far", [1e6, 1e9, 1e25])
     @pytest.mark.parametrize("bulk", ["normal", "moons"])
-    def test_it_leaves_the_density_of_the_others_alone(self, precision, bulk, far):
+    def test_it_leaves_the_density_of_the_others_alone(self, precision, bulk):
         x = np.random.default_rng(1).normal(size=(3000, 2)) if bulk == "normal" else moons(3000)
-        table = np.concatenate([x, [[far, far]]])
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            flow = fit_rbig(table, n_layers=6)
-        log_p = np.asarray(flow.log_prob(table), np.float64)
-        assert np.isfinite(log_p).all()
-        without = fit_rbig(x, n_layers=6).log_prob(x).mean()
-        # Any change to the rows moves six layers by some hundredths: rounding decides which way.
-        assert log_p[:-1].mean() > without - 0.1
+        without, gains = fit_rbig(x, n_layers=6).log_prob(x).mean(), []
+        for far in (1e6, 1e9, 1e25):
+            table = np.concatenate([x, [[far, far]]])
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                flow = fit_rbig(table, n_layers=6)
+            log_p = np.asarray(flow.log_prob(table), np.float64)
+            assert np.isfinite(log_p).all()
+            gains.append(log_p[:-1].mean() - without)
+        # Whatever row is added moves six layers by some hundredths: rounding decides which way.
+        assert np.mean(gains) > -0.05
+        assert min(gains) > -0.1
 
     @pytest.mark.parametrize("far", [1e6, 1e9, 1e15])
     def test_its_own_density_is_as_wide_as_its_rounding(self, precision, far):
