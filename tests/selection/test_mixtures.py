@@ -180,3 +180,10 @@ def test_what_is_clearly_behind_after_a_fold_is_not_fitted_to_the_others(monkeyp
     assert search.better(best, False, MixtureRecipe(1, 1.0, 0.0)) is best
     search.better(best, False, MixtureRecipe(3, 1.1, 0.0))
     assert asked == [1] + [3] * 5
+
+
+def test_one_gaussian_takes_its_whole_share():
+    x = gaussian(300)
+    mixture = MixtureRecipe(1, 1.0, 0.5).fit(x, 0)
+    expected = 0.5 * np.cov(x.T) + 0.5 * np.diag(x.var(0, ddof=1))
+    np.testing.assert_allclose(mixture.covariances[0], expected * 300 / 301, rtol=1e-12)

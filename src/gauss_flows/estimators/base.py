@@ -26,6 +26,9 @@ from gauss_flows.selection.incomplete import Companion, fit_incomplete, marginal
 Array = NDArray[np.float64]
 
 _MOST_SEED = 2**31 - 1
+# A regularised Gaussian has to do with fewer rows than columns; each fold holds one of these back.
+_FEWEST_ROWS = 5
+_FAMILIES_OF_FEW_ROWS = ("auto", "gaussian", "mixture")
 # Points in the intervals of discrete values over which their mass is averaged.
 _N_POINTS = 64
 
@@ -238,10 +241,18 @@ class FlowEstimator(BaseEstimator):
                 f"Expected at least as many rows as components; got {n_rows} rows and "
                 f"n_components={self.n_components}."
             )
-        if n_rows < n_columns + 2:
+        least = n_columns + 2
+        if n_rows >= least:
+            return
+        fewest, advice = min(least, _FEWEST_ROWS), ""
+        if self.family in _FAMILIES_OF_FEW_ROWS and self.n_layers is None:
+            least = fewest
+        elif n_rows >= fewest:
+            advice = " Use family='auto', 'gaussian' or 'mixture', and no n_layers, for fewer."
+        if n_rows < least:
             raise ValueError(
-                f"Expected at least {n_columns + 2} rows to fit {n_columns} columns; got "
-                f"n_samples = {n_rows}."
+                f"Expected at least {least} rows to fit {n_columns} columns; got "
+                f"n_samples = {n_rows}.{advice}"
             )
 
     def _tell(self, line: str) -> None:

@@ -27,6 +27,9 @@ _FEWEST_STEPS = 10
 # Fits from other starts, of which the last one is the mean, and the components of all of them.
 _N_STARTS, _MOST_IN_ALL = 10, 600
 
+# Of a column that is constant in the rows fitted, in units near 1.
+_LEAST_VARIANCE = 1e-9
+
 MARGINALS = Recipe(marginals_first=True, n_components=None)
 
 
@@ -35,7 +38,8 @@ class MixtureRecipe(NamedTuple):
 
     Args:
         n_components: Number of Gaussians.
-        strength: How many rows the common covariance counts as, see `fit_joint_mixture`.
+        strength: How many rows the common covariance counts as, see `fit_joint_mixture`; one
+            Gaussian has no other.
         diagonal_share: The share of that covariance's correlations that is taken away.
     """
 
@@ -62,7 +66,14 @@ class MixtureRecipe(NamedTuple):
     ) -> JointMixture:
         """Fit it to rows of shape (n, d), in the steps that so many products allow."""
         mean, pooled = pooled_moments(x)
-        pooled = pooled - self.diagonal_share * (pooled - np.diag(np.diag(pooled)))
+        variances = np.maximum(np.diag(pooled), _LEAST_VARIANCE)
+        pooled = pooled - self.diagonal_share * (pooled - np.diag(variances))
+        if self.n_components == 1:
+            # Not shrunk from the rows' own covariance, which would undo what the share does; and as
+            # much narrower as one row's worth, since far rows widen it again.
+            covariance = pooled * len(x) / (len(x) + 1.0)
+            gaussian = JointMixture(np.zeros(1), mean[None], covariance[None])
+            return with_far_rows(gaussian, mean, pooled, len(x))
         mixture = fit_joint_mixture(
             x,
             self.n_components,

@@ -33,6 +33,10 @@ _PATIENCE = 2
 _ROUNDS = 2
 _FEWEST_ROWS_A_COMPONENT = 5
 _DIAGONAL_SHARES = (0.0, 0.05, 0.2, 0.5)
+# One Gaussian is fitted at once, so that it can try more of them.
+_SHARES_OF_ONE = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0)
+# Where a covariance is singular some share must be taken, and perhaps all of it.
+_SHARES_OF_FEW_ROWS = (0.05, 0.2, 0.5, 1.0)
 # More rows than these tell the number of components no better.
 _MOST_ROWS = 20_000
 _SEARCH_TOLERANCE = 1e-3
@@ -62,7 +66,8 @@ def try_mixtures(
 
     With and without Gaussianized marginals: how much the common covariance counts, and how far it
     loses its correlations, is settled with a few components, then their number, then both, twice
-    over. Of three columns or fewer kernel densities are tried too, from wide to narrow. What is
+    over. Of three columns or fewer kernel densities are tried too, from wide to narrow. Of rows
+    that are too few to span their columns there is one Gaussian only, made less correlated. What is
     clearly behind after some of the folds is not fitted to the others.
 
     Args:
@@ -78,6 +83,8 @@ def try_mixtures(
         The best trial, scored on all the rows held back.
     """
     search = _Search(x, held_back, seed, n_given, found=found)
+    if search.is_wide and n_components is None:
+        return search.best([search.single(False), search.single(True)])
     tried = []
     first_number = n_components or min(_FIRST_NUMBER, search.most)
     settled = [search.settle(first, first_number) for first in (False, True)]
@@ -115,6 +122,24 @@ def try_gaussians(x: Array, held_back: Masks, *, n_given: int = 0) -> MixtureTri
     return search.single(False)
 
 
+def is_wide(x: Array, held_back: Masks) -> bool:
+    """Say whether the rows left in some fold are too few to span their columns.
+
+    Args:
+        x: Rows of shape (n, d).
+        held_back: One mask of shape (n,) for each fold.
+    """
+    return min(int((~held).sum()) for held in held_back) <= x.shape[1]
+
+
+def _spans_too_little(x: Array, held_back: Masks) -> bool:
+    """Say whether the rows left in some fold have a singular covariance."""
+    if np.isnan(x).any():
+        return False  # moments of incomplete rows never have
+    covariances = (np.atleast_2d(np.cov(x[~held].T)) for held in held_back)
+    return any(np.linalg.matrix_rank(one, hermitian=True) < x.shape[1] for one in covariances)
+
+
 class _Search:
     """The rows of every fold, as they are and with Gaussianized marginals."""
 
@@ -139,6 +164,11 @@ class _Search:
         self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
         is_whole = not np.isnan(x).any()
         self.suits_kernels = is_whole and d <= _FEW_COLUMNS and self.most >= _FEWEST_KERNELS
+        self._shares_of_one = (0.0,) if d <= _FEW_COLUMNS else _SHARES_OF_ONE
+        self.is_wide = is_wide(x, held_back)
+        if _spans_too_little(x, held_back):
+            self.shares, self.suits_kernels = _SHARES_OF_FEW_ROWS, False
+            self._shares_of_one = _SHARES_OF_ONE[1:]
         self.is_small = x.size <= _FEW_VALUES
         self._found = [] if found is None else found
         self.tried = cache(self._tried)
@@ -167,7 +197,7 @@ class _Search:
     def single(self, marginals_first: bool) -> MixtureTrial:
         """One Gaussian of the best share."""
         best = None
-        for share in self.shares:
+        for share in self._shares_of_one:
             recipe = MixtureRecipe(1, self.strengths[0], share)
             best = self.better(best, marginals_first, recipe)
         assert best is not None
