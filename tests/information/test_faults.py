@@ -67,3 +67,16 @@ def test_ties_are_spread_within_their_gaps_and_nothing_else_moves():
     assert np.all((spread[1:3] >= 0.5) & (spread[1:3] <= 2.0))
     assert spread[1, 0] != spread[2, 0]
     assert np.array_equal(without_ties(X), X)
+
+
+@pytest.mark.parametrize("follow", [np.exp, lambda x: -(x**3)])
+def test_monotone_functions_of_a_column_share_infinitely_much(follow):
+    x = np.random.default_rng(0).normal(size=200)
+    with pytest.raises(ValueError, match=r"y\[y\] as a monotone function of column x\[x\]"):
+        mutual_information(x, follow(x))
+
+
+def test_classes_of_a_column_share_no_more_than_they_hold():
+    x = np.random.default_rng(0).normal(size=200)
+    with pytest.warns(UserWarning, match="Whole numbers"):
+        assert 0.5 < mutual_information(x, np.round(x)).value < 2.0

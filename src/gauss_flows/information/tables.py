@@ -79,7 +79,26 @@ def checked_table(x: Any, name: str = "x") -> Array:
             f"got {len(rows.values)}."
         )
     is_array = not hasattr(x, "columns") and np.ndim(x) == 2
-    return check_table(rows.values if is_array else rows, name=name)
+    table = check_table(rows.values if is_array else rows, name=name)
+    _check_monotone(table, rows.columns, name)
+    return table
+
+
+def _check_monotone(table: Array, names: list[str], name: str) -> None:
+    """Refuse columns without ties that order the rows alike, or the other way round."""
+    first: dict[bytes, str] = {}
+    for label, column in zip(names, table.T, strict=True):
+        order = np.argsort(column)
+        if (np.diff(column[order]) == 0).any():
+            continue  # classes of rounded values, which tell no more than they hold
+        other = first.get(order.tobytes()) or first.get(order[::-1].tobytes())
+        if other is not None:
+            raise ValueError(
+                f"Expected columns of {name} none of which follows from the others; got column "
+                f"{label} as a monotone function of column {other}, so that no joint density "
+                "exists and what they share is infinite. Leave one of them out."
+            )
+        first[order.tobytes()] = label
 
 
 def checked_rows(x: Any, name: str = "x") -> tuple[Array, float]:
