@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from gauss_flows.estimators import FlowDensity
 from gauss_flows.selection import (
     contest,
     fitting,
@@ -17,6 +18,7 @@ from gauss_flows.selection import (
     trained,
 )
 from gauss_flows.selection.evaluate import log_density
+from gauss_flows.selection.incomplete import fit_incomplete
 
 
 def table(n=320):
@@ -97,6 +99,27 @@ def test_one_column_and_a_named_family_are_kept_too(monkeypatch):
     assert log_density(fit.flow, x).mean() == pytest.approx(
         -0.5 * np.log(2 * np.pi * np.e), abs=0.1
     )
+
+
+def test_by_class_one_interrupt_ends_all_searches(monkeypatch):
+    calls = interrupt(monkeypatch, mixture_recipes.MixtureRecipe, "fit", 12)
+    x = table()
+    kind = np.array(["a", "b", "c"])[np.arange(len(x)) % 3]
+    density = FlowDensity("mixture").fit(x, kind)
+    assert density.family_ == "a: mixture, b: gaussian, c: gaussian"
+    stopped = [history["stopped"] for history in density.history_.values()]
+    assert [text[:11] for text in stopped] == ["interrupted"] * 3
+    assert len(calls) < 50
+    assert np.isfinite(density.score_samples(x, kind)).all()
+
+
+def test_with_gaps_one_interrupt_ends_both_searches(monkeypatch):
+    interrupt(monkeypatch, mixture_recipes.MixtureRecipe, "fit", 12)
+    x = table()
+    x[::9, 1] = np.nan
+    settings = fitting.Settings("rbig", keep_interrupted=True)
+    fit = fit_incomplete(x, settings, lambda _: None)
+    assert (fit.family, fit.history["stopped"][:11]) == ("mixture", "interrupted")
 
 
 def test_an_interrupt_that_python_drops_arrives_again():

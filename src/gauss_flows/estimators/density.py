@@ -28,6 +28,7 @@ from gauss_flows.estimators.summaries import (
     checked_levels,
     summaries,
 )
+from gauss_flows.selection import interrupts
 from gauss_flows.selection.assemble import standardise, standardiser
 from gauss_flows.selection.conditional import (
     CONDITIONAL_FAMILIES,
@@ -170,10 +171,12 @@ class FlowDensity(FlowEstimator):
         if classes.numbers:
             numbers = y_coder.only(classes.numbers)
             y_rows = coded_with_noise(numbers, given.only(classes.numbers), settings.seed + 1)
-        parts = []
+        parts, is_ended = [], False
         for name, own in zip(classes.names, classes.members, strict=True):
             self._tell(f"fitting the rows of {name!r}")
             part = FlowDensity(**self.get_params(deep=False))
+            if is_ended:
+                part.family = "gaussian"  # all that is left to be had at once
             part.y_coder_, part.flows_, part._given = None, {}, None
             part.coder_ = self.coder_
             part._reset()
@@ -181,7 +184,10 @@ class FlowDensity(FlowEstimator):
                 part.y_coder_ = numbers
                 part._fit_jointly(rows[own], y_rows[own], numbers)
             else:
-                part._fit_coded(rows[own], settings)
+                part._fit_coded(rows[own], settings._replace(family=part.family))
+            if is_ended:
+                part.history_ = dict(interrupts.INTERRUPTED)
+            is_ended = interrupts.was_interrupted(part.history_)
             parts.append(part)
         shares = np.array([own.mean() for own in classes.members])
         self._given = ByClass(

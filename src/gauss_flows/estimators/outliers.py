@@ -113,7 +113,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """Fit again without the share of rows that fits to other rows find the least likely."""
         n_rows = table.n_rows
         n_left_out = self._n_outliers(n_rows)
-        if not n_left_out or _is_interrupted(self):
+        if not n_left_out or interrupts.was_interrupted(self.history_):
             return
         # Every fit knows the levels and bounds of all rows: those left out are to be scored too.
         rows = coded_with_noise(self.coder_, table, self._settings().seed)
@@ -167,13 +167,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         part.coder_ = self.coder_
         part._reset()
         part._fit_coded(rows, part._settings())
-        if _is_interrupted(part):
+        if interrupts.was_interrupted(part.history_):
             raise KeyboardInterrupt
         return part
-
-
-def _is_interrupted(fitted: FlowEstimator) -> bool:
-    return str(fitted.history_.get("stopped", "")).startswith("interrupted")
 
 
 def _likely(scores: Array, n_left_out: int) -> NDArray[np.intp]:

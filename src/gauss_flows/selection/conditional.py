@@ -27,7 +27,7 @@ from gauss_flows.selection import interrupts
 from gauss_flows.selection.assemble import layers_of, marginal_layer
 from gauss_flows.selection.compare import gains
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.fitting import INTERRUPTED, best_so_far, held_back_folds
+from gauss_flows.selection.fitting import best_so_far, held_back_folds
 from gauss_flows.selection.mixture_recipes import FittedMixture, MixtureTrial
 from gauss_flows.selection.mixtures import try_gaussians, try_mixtures
 from gauss_flows.selection.settings import Candidate, Fitted, Settings
@@ -93,7 +93,9 @@ def fit_conditional(x: Array, y: Array, settings: Settings, tell: Callable[[str]
         mixture = trial.fit(np.column_stack([y, x]), settings.seed)
         flow = conditional_mixture_flow(mixture, y.shape[1])
         candidate = Candidate(f"closed form, {trial}", Estimate.of_mean(trial.log_density))
-        return Fitted(flow, "mixture", trial, 0, [candidate], dict(INTERRUPTED), mixture)
+        family = "gaussian" if settings.family == "gaussian" else "mixture"
+        history = dict(interrupts.INTERRUPTED)
+        return Fitted(flow, family, trial, 0, [candidate], history, mixture)
 
 
 def _fit(

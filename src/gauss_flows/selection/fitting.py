@@ -38,7 +38,6 @@ _FOLDS, _MOST_ROWS_FITTED = 5, 20_000
 _FEWEST_DIFFERENT = 4 * _FOLDS
 # The share of its correlations that the Gaussian of an interrupted fit does without.
 _SAFE_SHARE = 0.05
-INTERRUPTED = {"stopped": "interrupted: this is the best so far."}
 
 
 def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitted:
@@ -96,13 +95,13 @@ class _SoFar:
 
     def fit(self, x: Array, settings: Settings) -> Fitted:
         if self.best is not None and self.best.flow is not None:
-            history = {**(self.best.history or {}), **INTERRUPTED}
+            history = {**(self.best.history or {}), **interrupts.INTERRUPTED}
             return self.best._replace(history=history).as_fitted(self.candidates)
         best = best_so_far(self.closed)
         if self.best is not None and not isinstance(self.best.start, AfterMixture):
             best = self.best.start
         fitted = fit_closed_form(best, x, settings, self.candidates)
-        return fitted._replace(history=dict(INTERRUPTED))
+        return fitted._replace(history=dict(interrupts.INTERRUPTED))
 
     def gaussian(self, n_rows: int) -> Trial | MixtureTrial | None:
         """The best single Gaussian that was scored on so many rows."""

@@ -19,6 +19,7 @@ from gauss_flows.bijections.actnorm import ActNorm
 from gauss_flows.selection.assemble import standardise, standardiser
 from gauss_flows.selection.evaluate import draw, log_density
 from gauss_flows.selection.fitting import Fitted, Settings, fit_flow
+from gauss_flows.selection.interrupts import was_interrupted
 from gauss_flows.selection.mixture_recipes import FittedMixture
 from gauss_flows.selection.mixtures import try_mixtures
 
@@ -52,8 +53,11 @@ def fit_incomplete(x: Array, settings: Settings, tell: Callable[[str], None]) ->
         return fit_flow(x, settings, tell)
     if settings.family == "auto":
         return fit_flow(x, settings._replace(family="mixture"), tell)
-    mixture = fit_flow(x, settings._replace(family="mixture", n_components=None), tell).mixture
+    fitted = fit_flow(x, settings._replace(family="mixture", n_components=None), tell)
+    mixture = fitted.mixture
     assert mixture is not None
+    if was_interrupted(fitted.history):
+        return fitted
     tell("drawing the missing values from it")
     completed = mixture.complete(x, np.random.default_rng([settings.seed, 6]))
     return fit_flow(completed, settings, tell)._replace(mixture=mixture)

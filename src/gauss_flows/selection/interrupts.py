@@ -1,4 +1,4 @@
-"""An interrupt that arrives, wherever it falls."""
+"""An interrupt that arrives, wherever it falls, and what a fit says of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import _thread
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+# The history of a fit that ended so.
+INTERRUPTED = {"stopped": "interrupted: this is the best so far."}
+
 _DELAY = 0.05  # seconds, after which the callback has ended
+
+
+def was_interrupted(history: Mapping[str, Any]) -> bool:
+    """Say whether the user ended the fit that this is the history of."""
+    return str(history.get("stopped", "")).startswith("interrupted")
 
 
 @contextlib.contextmanager

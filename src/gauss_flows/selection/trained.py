@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.rbig.blocks import Block, grow
 from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_flow
+from gauss_flows.selection.interrupts import was_interrupted
 from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe
 from gauss_flows.selection.recipes import Trial
 from gauss_flows.selection.settings import AfterMixture, Settings
@@ -161,8 +162,7 @@ def climb(
         )
     # The trainer hands an interactive user the flow as far as it came. Whoever interrupts a
     # command wants it to end, and a flow that was hardly trained must not replace a good file.
-    interrupted = str(history.get("stopped", "")).startswith("interrupted")
-    if interrupted and not settings.keep_interrupted:
+    if was_interrupted(history) and not settings.keep_interrupted:
         raise KeyboardInterrupt
     return flow, history
 
