@@ -28,6 +28,7 @@ from gauss_flows.bijections import (
     RQSplineCoupling,
     RQSplineMarginal,
     SharedMLP,
+    SiluMLP,
 )
 from gauss_flows.flows import (
     affine_coupling_flow,
@@ -62,6 +63,7 @@ __all__ = [
     "ResidualCoupling",
     "ResidualMLP",
     "SharedMLP",
+    "SiluMLP",
     "__version__",
     "affine_coupling_flow",
     "coupling_gaussianization_flow",

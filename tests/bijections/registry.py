@@ -14,7 +14,7 @@ import gauss_flows.bijections as layers
 
 N_DIMS = 3
 COND_DIM = 2
-NOT_BIJECTIONS = {"MLP", "ResidualMLP", "SharedMLP"}
+NOT_BIJECTIONS = {"MLP", "ResidualMLP", "SharedMLP", "SiluMLP"}
 SMALL = {"n_dims": N_DIMS, "nn_width": 6, "nn_depth": 1}
 
 

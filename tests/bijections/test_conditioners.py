@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from coupling_checks import randomise
-from gauss_flows.bijections.conditioners import MLP, ResidualMLP, SharedMLP, with_constant_output
+from gauss_flows.bijections.conditioners import (
+    MLP,
+    ResidualMLP,
+    SharedMLP,
+    SiluMLP,
+    with_constant_output,
+)
 
 
 def build(kind, nn_depth=2):
@@ -18,7 +24,7 @@ def build(kind, nn_depth=2):
     return kind(jr.key(0), out_size=8, **sizes)
 
 
-@pytest.fixture(params=[MLP, ResidualMLP, SharedMLP])
+@pytest.fixture(params=[MLP, ResidualMLP, SharedMLP, SiluMLP])
 def kind(request):
     return request.param
 
@@ -112,6 +118,14 @@ def test_residual_layers_add_to_their_input():
     network = eqx.tree_at(lambda tree: tree.layers, network, (first, *silent, head))
     x = jnp.array([0.3, -0.2, 0.1])
     np.testing.assert_allclose(network(x), 1 + jnp.sum(jnp.tanh(first(x))) * np.ones(8), rtol=1e-6)
+
+
+def test_silu_network_is_equinox_s_perceptron_of_bounded_inputs():
+    network = randomise(build(SiluMLP), jr.key(1))
+    reference = eqx.nn.MLP(3, 8, 5, 2, activation=jax.nn.silu, key=jr.key(0))
+    reference = eqx.tree_at(lambda tree: tree.layers, reference, network.layers)
+    x = jnp.array([0.3, -20.0, 2.0])
+    np.testing.assert_allclose(network(x), reference(3 * jnp.tanh(x / 3)), rtol=1e-5)
 
 
 def test_shared_network_gives_every_coordinate_the_same_but_for_its_offset():

@@ -219,16 +219,18 @@ def jax_coupling(conditioner):
 def test_networks_chains_and_permutations_are_the_same_in_keras(dtype):
     residual = gf.ResidualMLP(jr.key(1), in_size=1, out_size=4, nn_width=6, nn_depth=3)
     shared = gf.SharedMLP(jr.key(2), in_size=1, n_coordinates=2, n_params=2, nn_width=6, nn_depth=2)
+    silu = gf.SiluMLP(jr.key(4), in_size=1, out_size=4, nn_width=6, nn_depth=3)
     blocks = gf.affine_coupling_flow(jr.key(3), n_dims=3, n_layers=2, **SMALL)
     inner = Chain([jax_coupling(residual), Flip((3,)), blocks.bijection.bijection])
     turn = Permute(jnp.array([1, 2, 0]))
-    fresh = jax_flow(jax_coupling(shared), inner, turn)
+    fresh = jax_flow(jax_coupling(shared), inner, turn, jax_coupling(silu))
     flow = shaken_jax(fresh, dtype)
     # Frozen parameters are stored otherwise.
     frozen = eqx.tree_at(lambda tree: tree.bijection, flow, replace_fn=non_trainable)
     there = from_gauss_flows(frozen)
-    assert len(there.bijector_layers) == 8
+    assert len(there.bijector_layers) == 9
     assert_same_function(there, flow, dtype)
+    assert_same_function(there, to_gauss_flows(there), dtype)
     # Made afresh, its couplings start as the identity, as in either library.
     again = gk.GaussianizationFlow.from_config(there.get_config())
     x = points(3, dtype)

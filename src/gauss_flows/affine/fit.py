@@ -145,7 +145,8 @@ def fit_affine_flow(
         method: How closed-form layers and optimal rotations estimate moments, see
             `conditional_moments`; no closed-form layer is made of ``"boosting"``.
         n_candidates: Candidate rotations of each layer.
-        nn_width: Width of the networks' hidden layers, where networks are trained.
+        nn_width: Width of the networks' hidden layers, where networks are trained: `MLP`s, and
+            `SiluMLP`s end to end, where log-scales are bounded by 24 / n_layers, from 1 to 5 nats.
         nn_depth: Number of those.
         learning_rate: Peak of the training's schedule, see `fit_gaussianization_flow`; by default
             1e-2 for a layer alone and 5e-3 for several together.

@@ -17,6 +17,7 @@ from gauss_flows.affine.moments import MomentMethod, fit_conditional_moments
 from gauss_flows.affine.states import Block, States, block_of
 from gauss_flows.affine.subspace import Choice, choose_subspace
 from gauss_flows.bijections.affine_coupling import AffineCoupling
+from gauss_flows.bijections.conditioners import SiluMLP
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.bijections.orthogonal import AbstractRotation, OrthogonalRotation
 from gauss_flows.flows.assemble import flow_from_blocks
@@ -31,6 +32,10 @@ Training = Literal["closed_form", "layerwise", "progressive", "end_to_end"]
 _RATE_TOGETHER = 5e-3
 _STEPS_TOGETHER: dict[Training, int] = {"progressive": 2500, "end_to_end": 15_000}
 _MOST_EPOCHS, _LEAST_STEPS = 300, 2000
+
+# The log-scale that all layers of a flow trained as a whole share, and the least and the most of
+# one: where each may stretch far, the first to do so leaves the others nothing to mend.
+_LOG_SCALE_OF_ALL, _LEAST_LOG_SCALE, _MOST_LOG_SCALE = 24.0, 1.0, 5.0
 
 # In more than two dimensions a layer's search climbs from one candidate, and not to the very top:
 # the next layer looks again.
@@ -190,8 +195,13 @@ def _seed(key: PRNGKeyArray) -> int:
 
 
 def _network(key: PRNGKeyArray, n_dims: int, plan: Plan) -> AffineCoupling:
-    mask = np.arange(n_dims) < n_dims - plan.n_active
-    return AffineCoupling(key, n_dims=n_dims, mask=mask, **plan.networks)
+    n_passive = n_dims - plan.n_active
+    mask = np.arange(n_dims) < n_passive
+    if plan.training != "end_to_end":
+        return AffineCoupling(key, n_dims=n_dims, mask=mask, **plan.networks)
+    network = SiluMLP(key, in_size=n_passive, out_size=2 * plan.n_active, **plan.networks)
+    bound = float(np.clip(_LOG_SCALE_OF_ALL / plan.n_layers, _LEAST_LOG_SCALE, _MOST_LOG_SCALE))
+    return AffineCoupling(key, n_dims=n_dims, mask=mask, conditioner=network, max_log_scale=bound)
 
 
 def _trained(key, blocks, rows, plan: Plan, *, show_progress: bool = False) -> list[Block]:

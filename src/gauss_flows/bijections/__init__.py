@@ -3,7 +3,7 @@
 from gauss_flows.bijections.actnorm import ActNorm
 from gauss_flows.bijections.affine_coupling import AffineCoupling
 from gauss_flows.bijections.block_chain import BlockChain
-from gauss_flows.bijections.conditioners import MLP, ResidualMLP, SharedMLP
+from gauss_flows.bijections.conditioners import MLP, ResidualMLP, SharedMLP, SiluMLP
 from gauss_flows.bijections.deep_sigmoid import DeepSigmoidCoupling
 from gauss_flows.bijections.fixed_rotation import FixedRotation
 from gauss_flows.bijections.householder import HouseholderRotation
@@ -35,4 +35,5 @@ __all__ = [
     "ResidualCoupling",
     "ResidualMLP",
     "SharedMLP",
+    "SiluMLP",
 ]

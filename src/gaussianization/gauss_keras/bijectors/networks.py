@@ -68,6 +68,32 @@ class ExactDense(keras.layers.Dense):
 
 
 @REGISTER
+class BoundedInput(keras.layers.Layer):
+    """Values of any size, levelling off at a bound: b · tanh(u / b).
+
+    Args:
+        bound: The bound b.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
+    """
+
+    def __init__(self, bound: float = 3.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.bound = bound
+
+    def call(self, inputs: Any) -> Any:
+        """The bounded values."""
+        return self.bound * tanh(inputs / self.bound)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's arguments."""
+        return {**super().get_config(), "bound": self.bound}
+
+
+@REGISTER
 class ResidualDense(keras.layers.Layer):
     """A tanh layer that adds to its input.
 

@@ -13,6 +13,7 @@ from flowjax.distributions import Transformed
 from keras import ops
 
 import gauss_flows as gf
+from gauss_flows.bijections.conditioners import INPUT_BOUND
 from gauss_flows.flows.assemble import standard_normal
 from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
@@ -22,6 +23,7 @@ from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow
 from gaussianization.gauss_keras.bijectors.marginal import MixtureCDFGaussianization
 from gaussianization.gauss_keras.bijectors.mixture_coupling import MixtureCDFCoupling
 from gaussianization.gauss_keras.bijectors.networks import (
+    BoundedInput,
     ExactDense,
     Perceptron,
     ResidualDense,
@@ -52,7 +54,7 @@ def to_gauss_flows(flow: GaussianizationFlow) -> Transformed:
         ValueError: If the flow is not built, or a layer or its conditioner has no counterpart: a
             class of one's own, a ``log_scale_clamp``, a network other than those of
             ``make_mlp_conditioner``, ``make_residual_conditioner`` and
-            ``make_shared_mlp_conditioner``.
+            ``make_shared_mlp_conditioner``, and those that ``from_gauss_flows`` makes.
 
     Example:
         >>> import numpy as np
@@ -195,24 +197,27 @@ def _network(layer: CouplingBijector) -> Any:
     is_stack = type(conditioner) in (Perceptron, keras.Sequential)
     stack = list(conditioner.layers) if is_stack else []
     shared = stack.pop() if stack and type(stack[-1]) is SharedOutput else None
+    bounded = bool(stack) and type(stack[0]) is BoundedInput and stack[0].bound == INPUT_BOUND
+    stack = stack[1:] if bounded else stack
     first, between, head = stack[:1], stack[1:-1], stack[-1:]
     is_plain = all(map(_is_tanh, between))
     is_residual = shared is None and all(type(part) is ResidualDense for part in between)
+    is_silu = bounded and shared is None and all(map(_is_silu, [*first, *between]))
+    is_of_tanh = not bounded and bool(stack) and _is_tanh(first[0]) and (is_plain or is_residual)
     if (
         len(stack) < 2
-        or not _is_tanh(first[0])
         or not _is_dense(head[0], keras.activations.linear)
         or (shared is not None and head[0].use_bias)
-        or not (is_plain or is_residual)
+        or not (is_of_tanh or is_silu)
     ):
         parts = [type(part).__name__ for part in getattr(conditioner, "layers", [])]
         raise ValueError(
             f"Expected a conditioner of layer '{layer.name}' as make_mlp_conditioner, "
             "make_residual_conditioner and make_shared_mlp_conditioner build them: a Sequential of "
-            "tanh layers and a linear head. "
+            "tanh layers and a linear head, or a BoundedInput, silu layers and a linear head. "
             f"Received: conditioner={conditioner.name} ({type(conditioner).__name__} of {parts})"
         )
-    dense = stack if is_plain else [*first, *(part.dense for part in between), *head]
+    dense = stack if is_plain or is_silu else [*first, *(part.dense for part in between), *head]
     gain = layer.conditioner_gain
     linears = (*map(_linear, dense[:-1]), jax.tree.map(lambda a: gain * a, _linear(dense[-1])))
     sizes = {"in_size": linears[0].in_features, "nn_width": 1, "nn_depth": 1}
@@ -223,7 +228,8 @@ def _network(layer: CouplingBijector) -> Any:
         return eqx.tree_at(
             lambda tree: (tree.layers, tree.offsets), network, (linears, jnp.asarray(offsets))
         )
-    network = _empty(gf.MLP if is_plain else gf.ResidualMLP, out_size=1, **sizes)
+    kind = gf.SiluMLP if is_silu else gf.MLP if is_plain else gf.ResidualMLP
+    network = _empty(kind, out_size=1, **sizes)
     return eqx.tree_at(lambda tree: tree.layers, network, linears)
 
 
@@ -233,6 +239,10 @@ def _is_dense(layer: Any, *activations: Any) -> bool:
 
 def _is_tanh(layer: Any) -> bool:
     return _is_dense(layer, tanh, keras.activations.tanh)
+
+
+def _is_silu(layer: Any) -> bool:
+    return _is_dense(layer, keras.activations.silu)
 
 
 def _linear(dense: Any) -> Any:

@@ -20,7 +20,12 @@ from gaussianization.gauss_keras.bijectors.coupling import CouplingBijector
 from gaussianization.gauss_keras.bijectors.flow import GaussianizationFlow
 from gaussianization.gauss_keras.bijectors.marginal import MixtureCDFGaussianization
 from gaussianization.gauss_keras.bijectors.mixture_coupling import MixtureCDFCoupling
-from gaussianization.gauss_keras.bijectors.networks import Perceptron, ResidualDense, SharedOutput
+from gaussianization.gauss_keras.bijectors.networks import (
+    BoundedInput,
+    Perceptron,
+    ResidualDense,
+    SharedOutput,
+)
 from gaussianization.gauss_keras.bijectors.rotation import FixedOrtho, Householder
 from gaussianization.gauss_keras.bijectors.spline_coupling import RQSplineCoupling
 
@@ -181,6 +186,8 @@ def _coupling(kind: type[CouplingBijector], layer: Any, dtype: Any, **kwargs: An
         **kwargs,
     )
     parts = _built(coupling, layer).conditioner.layers
+    if isinstance(network, gf.SiluMLP):
+        parts = parts[1:]  # nothing to set in the first
     for part, linear in zip(parts, network.layers, strict=False):
         is_head = linear is network.layers[-1]
         _set(getattr(part, "dense", part), linear, coupling.conditioner_gain if is_head else 1.0)
@@ -193,6 +200,12 @@ def _residual_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron
     first, head = _perceptron(network, hidden[:1], dtype)
     between = [ResidualDense(width, dtype=dtype) for width in hidden[1:]]
     return Perceptron([first, *between, head])
+
+
+def _silu_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron:
+    *layers, head = _perceptron(network, hidden, dtype)
+    layers = [type(one).from_config({**one.get_config(), "activation": "silu"}) for one in layers]
+    return Perceptron([BoundedInput(dtype=dtype), *layers, head])
 
 
 def _shared_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron:
@@ -229,6 +242,7 @@ _NETWORKS: dict[type, Any] = {
     gf.MLP: None,
     gf.ResidualMLP: _residual_network,
     gf.SharedMLP: _shared_network,
+    gf.SiluMLP: _silu_network,
 }
 
 _FROM_GAUSS_FLOWS: dict[type, Callable[[Any, Any], Bijector]] = {
