@@ -20,7 +20,7 @@ from gauss_flows.selection.contest import (
 )
 from gauss_flows.selection.families import AFTER_MIXTURE
 from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
-from gauss_flows.selection.mixtures import is_wide, try_gaussians, try_mixtures
+from gauss_flows.selection.mixtures import has_few_rows, try_gaussians, try_mixtures
 from gauss_flows.selection.recipes import Trial, try_recipes
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
 from gauss_flows.selection.trained import fewer_components, start_of, to_be_trained, train
@@ -50,8 +50,8 @@ def fit_flow(x: Array, settings: Settings, tell: Callable[[str], None]) -> Fitte
     components or from the blocks, on four fifths of the rows; of three columns or fewer only where
     kernels or blocks are better than every mixture of components. The last fifth chooses the epoch,
     and a trained flow is taken only where it gains there more than the gain's standard error. A
-    closed form that wins is fitted to all rows. Rows that are too few to span their columns get one
-    Gaussian, whose correlations are shrunk.
+    closed form that wins is fitted to all rows. Up to 25 rows, or as many as a quarter more than
+    there are columns, get one Gaussian, whose correlations are shrunk.
 
     Args:
         x: Standardised rows, shape (n, d); NaN for missing values where the family is `gaussian` or
@@ -119,7 +119,7 @@ class _SoFar:
 
 def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoFar) -> Fitted:
     folds, candidates = held_back_folds(x, settings.seed), so_far.candidates
-    if settings.family == "auto" and settings.n_layers is None and is_wide(x, folds):
+    if settings.family == "auto" and settings.n_layers is None and has_few_rows(x, folds):
         settings = settings._replace(family="mixture")
     mixture = _choose_mixture(x, folds, settings, tell, so_far)
     if settings.family in ("gaussian", "mixture", AFTER_MIXTURE) and mixture is not None:

@@ -46,6 +46,8 @@ _FEW_VALUES = 20_000
 _SEARCH_WORK = 2e9
 # So few have no correlations to lose, and rows enough around each for a kernel density.
 _FEW_COLUMNS = 3
+# Among so few rows there is no choosing but by chance.
+_FEW_ROWS = 20
 # Gaussians that stand for all kernels, and the kernels' widths.
 _FEWEST_KERNELS, _MOST_KERNELS = 50, 500
 _BANDWIDTHS = (0.4, 0.25, 0.16, 0.1, 0.064, 0.04, 0.025, 0.016)
@@ -66,9 +68,9 @@ def try_mixtures(
 
     With and without Gaussianized marginals: how much the common covariance counts, and how far it
     loses its correlations, is settled with a few components, then their number, then both, twice
-    over. Of three columns or fewer kernel densities are tried too, from wide to narrow. Of rows
-    that are too few to span their columns there is one Gaussian only, made less correlated. What is
-    clearly behind after some of the folds is not fitted to the others.
+    over. Of three columns or fewer kernel densities are tried too, from wide to narrow. Where rows
+    are few, or hardly more than their columns, there is one Gaussian only. What is clearly behind
+    after some of the folds is not fitted to the others.
 
     Args:
         x: Rows of shape (n, d), in units near 1.
@@ -83,7 +85,7 @@ def try_mixtures(
         The best trial, scored on all the rows held back.
     """
     search = _Search(x, held_back, seed, n_given, found=found)
-    if search.is_wide and n_components is None:
+    if search.has_few_rows and n_components is None:
         return search.best([search.single(False), search.single(True)])
     tried = []
     first_number = n_components or min(_FIRST_NUMBER, search.most)
@@ -122,14 +124,14 @@ def try_gaussians(x: Array, held_back: Masks, *, n_given: int = 0) -> MixtureTri
     return search.single(False)
 
 
-def is_wide(x: Array, held_back: Masks) -> bool:
-    """Say whether the rows left in some fold are too few to span their columns.
+def has_few_rows(x: Array, held_back: Masks) -> bool:
+    """Say whether the rows left in some fold are too few to span their columns, or to say more.
 
     Args:
         x: Rows of shape (n, d).
         held_back: One mask of shape (n,) for each fold.
     """
-    return min(int((~held).sum()) for held in held_back) <= x.shape[1]
+    return min(int((~held).sum()) for held in held_back) <= max(x.shape[1], _FEW_ROWS)
 
 
 def _spans_too_little(x: Array, held_back: Masks) -> bool:
@@ -165,7 +167,7 @@ class _Search:
         is_whole = not np.isnan(x).any()
         self.suits_kernels = is_whole and d <= _FEW_COLUMNS and self.most >= _FEWEST_KERNELS
         self._shares_of_one = (0.0,) if d <= _FEW_COLUMNS else _SHARES_OF_ONE
-        self.is_wide = is_wide(x, held_back)
+        self.has_few_rows = has_few_rows(x, held_back)
         if _spans_too_little(x, held_back):
             self.shares, self.suits_kernels = _SHARES_OF_FEW_ROWS, False
             self._shares_of_one = _SHARES_OF_ONE[1:]
