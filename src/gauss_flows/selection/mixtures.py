@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import next_block, push
 from gauss_flows.rbig.joint_mixture import JointMixture, of_clusters
-from gauss_flows.selection.compare import is_clearly_behind
+from gauss_flows.selection.compare import gains, is_clearly_behind
 from gauss_flows.selection.mixture_recipes import (
     MARGINALS,
     FittedMixture,
@@ -69,8 +69,9 @@ def try_mixtures(
     With and without Gaussianized marginals: how much the common covariance counts, and how far it
     loses its correlations, is settled with a few components, then their number, then both, twice
     over. Of three columns or fewer kernel densities are tried too, from wide to narrow. Where rows
-    are few, or hardly more than their columns, there is one Gaussian only. What is clearly behind
-    after some of the folds is not fitted to the others.
+    are few, or hardly more than their columns, there is one Gaussian only, of the marginals' normal
+    scores where these gain more than the gain's standard error. What is clearly behind after some
+    of the folds is not fitted to the others.
 
     Args:
         x: Rows of shape (n, d), in units near 1.
@@ -86,7 +87,9 @@ def try_mixtures(
     """
     search = _Search(x, held_back, seed, n_given, found=found)
     if search.has_few_rows and n_components is None:
-        return search.best([search.single(False), search.single(True)])
+        as_it_is, after_marginals = search.single(False), search.single(True)
+        is_better = gains(after_marginals.log_density, as_it_is.log_density)
+        return after_marginals if is_better else as_it_is
     tried = []
     first_number = n_components or min(_FIRST_NUMBER, search.most)
     settled = [search.settle(first, first_number) for first in (False, True)]
