@@ -174,6 +174,16 @@ def test_no_two_layers_trained_end_to_end_are_one():
     assert len(np.unique(shares)) == 12
 
 
+@pytest.mark.parametrize(("n_layers", "bound"), [(1, 5.0), (12, 2.0), (30, 1.0)])
+def test_layers_trained_end_to_end_share_their_log_scale(n_layers, bound):
+    options = {"training": "end_to_end", "max_epochs": 1, "nn_width": 4}
+    flow = fitted(UNIT_SQUARE, 200, n_layers=n_layers, **options)
+    for block in flow.bijection.bijection.blocks:
+        (coupling,) = (layer for layer in block.bijections if isinstance(layer, gf.AffineCoupling))
+        assert coupling.max_log_scale == bound
+        assert type(coupling._coupling.conditioner) is gf.SiluMLP
+
+
 def test_rotations_are_learned_with_the_networks():
     """One layer does best on the square at 45 degrees, which no random rotation is."""
     options = {"n_layers": 1, "training": "end_to_end", "max_epochs": 40}

@@ -76,7 +76,7 @@ class BoundedInput(keras.layers.Layer):
         **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
     """
 
-    def __init__(self, bound: float = 3.0, **kwargs: Any):
+    def __init__(self, bound: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.bound = bound
 

@@ -12,6 +12,7 @@ from flowjax.distributions import AbstractTransformed, Normal, StandardNormal
 from paramax import unwrap
 
 import gauss_flows as gf
+from gauss_flows.bijections.conditioners import INPUT_BOUND
 from gaussianization.gauss_keras.bijectors.actnorm import ActNorm
 from gaussianization.gauss_keras.bijectors.affine_coupling import AffineCoupling
 from gaussianization.gauss_keras.bijectors.base import Bijector
@@ -205,7 +206,7 @@ def _residual_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron
 def _silu_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron:
     *layers, head = _perceptron(network, hidden, dtype)
     layers = [type(one).from_config({**one.get_config(), "activation": "silu"}) for one in layers]
-    return Perceptron([BoundedInput(dtype=dtype), *layers, head])
+    return Perceptron([BoundedInput(INPUT_BOUND, dtype=dtype), *layers, head])
 
 
 def _shared_network(network: Any, hidden: list[int], dtype: Any) -> Perceptron:
