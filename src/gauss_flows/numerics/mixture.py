@@ -12,7 +12,7 @@ components, so it stays exact however far out $x$ is.
 
 There are two ways through the components. `evaluate` reduces over a last axis: it compiles
 quickly and leaves each component's part behind, which is what derivatives need. `evaluate_fast`
-writes up to twelve components out one by one, which vectorises over x, for values alone.
+takes the components one by one, which vectorises over x, for values alone.
 """
 
 import functools
@@ -33,7 +33,7 @@ from gauss_flows.numerics.normal import (
 )
 
 # More would compile too slowly.
-_UNROLLED_COMPONENTS = 12
+_MOST_WRITTEN_OUT = 12
 
 
 class Family(NamedTuple):
@@ -113,27 +113,32 @@ def evaluate_fast(
     family: Family, x: Array, log_weights: Array, means: Array, log_scales: Array
 ) -> Evaluation:
     """The same for components on the parameters' first axis, without their parts."""
-    n_components = log_weights.shape[0]
-    if n_components > _UNROLLED_COMPONENTS:
+    n_components, on_cpu = log_weights.shape[0], jax.default_backend() == "cpu"
+    # Off a CPU, launching a component's part costs more than its work.
+    if not on_cpu and n_components > _MOST_WRITTEN_OUT:
         last = [jnp.moveaxis(p, 0, -1) for p in (log_weights, means, log_scales)]
         return evaluate(family, x, *last)[0]
+    loop = functools.partial(jax.lax.fori_loop, 0, n_components, unroll=not on_cpu)
     weights, inverse_scales = jnp.exp(log_weights), jnp.exp(-log_scales)
-    us = [(x - means[k]) * inverse_scales[k] for k in range(n_components)]
-    log_bumps = [log_weights[k] + family.log_bump(jnp.abs(u)) for k, u in enumerate(us)]
-    shift = jnp.where(jnp.isfinite(x), functools.reduce(jnp.maximum, log_bumps), jnp.nan)
-    # Held, or the compiler would find the largest anew for every component.
-    shift = jax.lax.optimization_barrier(shift)
+    dtype = jnp.result_type(x, log_weights, means, log_scales)
+    zero = jnp.zeros(jnp.broadcast_shapes(x.shape, means.shape[1:]), dtype)
+
+    def bump(k: Array) -> tuple[Array, Array]:
+        u = (x - means[k]) * inverse_scales[k]
+        return u, log_weights[k] + family.log_bump(jnp.abs(u))
+
+    largest = loop(lambda k, most: jnp.maximum(most, bump(k)[1]), zero - jnp.inf)
+    # Held, or the compiler would find the largest anew for every component written out.
+    shift = jax.lax.optimization_barrier(jnp.where(jnp.isfinite(x), largest, jnp.nan))
     scale = jnp.exp(shift)
-    summands = [
-        _summands(
-            family,
-            _component(family, us[k], log_bumps[k] - shift, weights[k], inverse_scales[k]),
-            scale,
-        )
-        for k in range(n_components)
-    ]
-    sums = _Sums(*(functools.reduce(jnp.add, parts) for parts in zip(*summands, strict=True)))
-    return _assemble(shift, sums)
+
+    def add(k: Array, sums: _Sums) -> _Sums:
+        u, log_bump = bump(k)
+        weight = jnp.broadcast_to(weights[k], u.shape)
+        component = _component(family, u, log_bump - shift, weight, inverse_scales[k])
+        return jax.tree.map(jnp.add, sums, _summands(family, component, scale))
+
+    return _assemble(shift, loop(add, _Sums(*[zero] * len(_Sums._fields))))
 
 
 def _component(

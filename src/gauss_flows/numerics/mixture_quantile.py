@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from gauss_flows.numerics.mixture import Evaluation, Family, evaluate, evaluate_fast
+from gauss_flows.numerics.mixture import Family, evaluate_fast
 
 _MAX_EVALUATIONS = 120
 
@@ -65,8 +65,8 @@ def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
     scores = jnp.linspace(-_TABLE_LIMIT, _TABLE_LIMIT, _TABLE_STEPS + 1, dtype=z.dtype)
     scores = jnp.broadcast_to(scores, (*z.shape[:-1], scores.size))
     start = _mean_quantile(family, scores, *parameters)
-    x, _ = _search(family, scores, start, *parameters, fast=False)
-    rise = spacing * jnp.exp(-_evaluate(family, x, parameters, fast=False).log_det)
+    x, _ = _search(family, scores, start, *parameters)
+    rise = spacing * jnp.exp(-evaluate_fast(family, x, *parameters).log_det)
     # An overhanging tangent, at the edge of a gap, would throw the cubic out of its cell.
     step = jnp.diff(x, axis=-1)
     limit = 3.0 * jnp.minimum(
@@ -91,12 +91,6 @@ def _tabulated_start(family: Family, z: Array, *parameters: Array) -> Array:
     return start + jnp.where(beyond > 0, jnp.sign(z) * beyond * slope, 0.0)
 
 
-def _evaluate(family: Family, x: Array, parameters: tuple[Array, ...], *, fast: bool) -> Evaluation:
-    if fast:
-        return evaluate_fast(family, x, *parameters)
-    return evaluate(family, x, *(jnp.moveaxis(p, 0, -1) for p in parameters))[0]
-
-
 def _search(
     family: Family,
     z: Array,
@@ -104,8 +98,6 @@ def _search(
     log_weights: Array,
     means: Array,
     log_scales: Array,
-    *,
-    fast: bool = True,
 ) -> tuple[Array, Array]:
     eps = jnp.finfo(z.dtype).eps
     offsets = jnp.exp(log_scales) * family.quantile(z)
@@ -118,7 +110,7 @@ def _search(
 
     def step(search: _Search) -> _Search:
         x = search.x
-        at = _evaluate(family, x, (log_weights, means, log_scales), fast=fast)
+        at = evaluate_fast(family, x, log_weights, means, log_scales)
         g = at.z - z
         # A point is accepted on the residual that was seen there, never on one foreseen:
         # a narrow component may hide ahead. Half an ulp of x may be all that can be had.
