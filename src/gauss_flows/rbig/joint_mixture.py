@@ -15,6 +15,7 @@ from gauss_flows.numerics.normal import LOG_SQRT_2PI
 from gauss_flows.rbig import incomplete
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int32]
 
 # Scales of the components that stand for the rows not seen yet, in units of the pooled one.
 _FAR_SCALES = (2.0, 6.0)
@@ -62,6 +63,7 @@ def fit_joint_mixture(
     *,
     strength: float = 1.0,
     seed: int = 0,
+    clusters: Labels | None = None,
     tolerance: float = 1e-4,
     max_iterations: int = 200,
 ) -> JointMixture:
@@ -82,6 +84,7 @@ def fit_joint_mixture(
         pooled: The covariance Σ that is shrunk to, positive definite, shape (d, d).
         strength: ν.
         seed: Seed of k-means.
+        clusters: What `clusters_of` found in complete rows, where it has been asked.
         tolerance: The climb ends when a step gains no more nats a row.
         max_iterations: Most steps.
 
@@ -103,7 +106,9 @@ def fit_joint_mixture(
             np.zeros(1), mean[None], pooled[None], x, np.random.default_rng([seed, 5])
         )
     step = partial(_incomplete_step, x) if is_incomplete else _step_for(x, prior / strength)
-    mixture = _maximise(start, _k_means(start, n_components, seed), prior, strength)
+    if clusters is None:
+        clusters = clusters_of(start, n_components, seed=seed)
+    mixture = _maximise(start, np.eye(n_components)[clusters], prior, strength)
     last = -np.inf
     for _ in range(max_iterations):
         log_density, better = step(mixture, prior, strength)
@@ -112,6 +117,33 @@ def fit_joint_mixture(
             break
         last, mixture = reached, better
     return mixture
+
+
+def clusters_of(x: Array, n_clusters: int, *, seed: int = 0) -> Labels:
+    """Find clusters by k-means, from no more rows than tell them.
+
+    Args:
+        x: Rows of shape (n, d), in units near 1.
+        n_clusters: How many; some stay empty where fewer rows are distinct.
+        seed: Seed of the starts.
+
+    Returns:
+        The number of each row's cluster, shape (n,).
+    """
+    if n_clusters == 1:
+        return np.zeros(len(x), np.int32)
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    some = x
+    if len(x) > _MOST_CLUSTERED:
+        some = x[np.random.default_rng([seed, 7]).permutation(len(x))[:_MOST_CLUSTERED]]
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters: some stay empty.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        n_starts: Any = int(np.clip(_CLUSTER_STARTS_WORK // (some.size * n_clusters), 1, 5))
+        found: Any = KMeans(n_clusters, n_init=n_starts, random_state=seed).fit(some)
+    return found.labels_ if some is x else found.predict(x)
 
 
 def of_clusters(x: Array, n_components: int, *, seed: int = 0) -> JointMixture:
@@ -126,7 +158,7 @@ def of_clusters(x: Array, n_components: int, *, seed: int = 0) -> JointMixture:
         The summary: a mixture but for its covariances, which may be singular.
     """
     _, labels, counts = np.unique(
-        _clusters(x, n_components, seed), return_inverse=True, return_counts=True
+        clusters_of(x, n_components, seed=seed), return_inverse=True, return_counts=True
     )
 
     def mean(values: Array) -> Array:
@@ -190,28 +222,6 @@ def with_far_rows(mixture: JointMixture, mean: Array, pooled: Array, n_rows: int
         np.concatenate([mixture.means, np.tile(mean, (n_far, 1))]),
         np.concatenate([mixture.covariances, [scale**2 * pooled for scale in _FAR_SCALES]]),
     )
-
-
-def _k_means(x: Array, n_components: int, seed: int) -> Array:
-    if n_components == 1:
-        return np.ones((len(x), 1))
-    return np.eye(n_components)[_clusters(x, n_components, seed)]
-
-
-def _clusters(x: Array, n_components: int, seed: int) -> Any:
-    """The number of each row's cluster, found from no more rows than tell them."""
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    some = x
-    if len(x) > _MOST_CLUSTERED:
-        some = x[np.random.default_rng([seed, 7]).permutation(len(x))[:_MOST_CLUSTERED]]
-    with warnings.catch_warnings():
-        # Fewer distinct rows than clusters: some stay empty.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        n_starts: Any = int(np.clip(_CLUSTER_STARTS_WORK // (some.size * n_components), 1, 5))
-        found = KMeans(n_components, n_init=n_starts, random_state=seed).fit(some)
-    return found.labels_ if some is x else found.predict(x)
 
 
 def _step_for(

@@ -11,6 +11,7 @@ from gauss_flows.rbig.blocks import Block, Recipe, next_block, pull, push
 from gauss_flows.rbig.incomplete import complete
 from gauss_flows.rbig.joint_mixture import (
     JointMixture,
+    Labels,
     fit_joint_mixture,
     of_clusters,
     pooled_moments,
@@ -62,9 +63,17 @@ class MixtureRecipe(NamedTuple):
         return float(self.n_components * len(x) * x.shape[1] ** 2)
 
     def fit(
-        self, x: Array, seed: int, tolerance: float = 1e-4, most_work: float = _WORK
+        self,
+        x: Array,
+        seed: int,
+        tolerance: float = 1e-4,
+        most_work: float = _WORK,
+        clusters: Labels | None = None,
     ) -> JointMixture:
-        """Fit it to rows of shape (n, d), in the steps that so many products allow."""
+        """Fit it to rows of shape (n, d), in the steps that so many products allow.
+
+        As many clusters as components may have been found in the rows before, shape (n,).
+        """
         mean, pooled = pooled_moments(x)
         variances = np.maximum(np.diag(pooled), _LEAST_VARIANCE)
         pooled = pooled - self.diagonal_share * (pooled - np.diag(variances))
@@ -80,6 +89,7 @@ class MixtureRecipe(NamedTuple):
             pooled,
             strength=self.strength,
             seed=seed,
+            clusters=clusters,
             tolerance=tolerance,
             max_iterations=int(np.clip(most_work / self.work(x), _FEWEST_STEPS, _MOST_STEPS)),
         )

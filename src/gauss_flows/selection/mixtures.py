@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import next_block, push
-from gauss_flows.rbig.joint_mixture import JointMixture, of_clusters
+from gauss_flows.rbig.joint_mixture import JointMixture, Labels, clusters_of, of_clusters
 from gauss_flows.selection.compare import gains, is_clearly_behind
 from gauss_flows.selection.mixture_recipes import (
     MARGINALS,
@@ -180,6 +180,8 @@ class _Search:
         self._fold_score = cache(self._scored)
         self._fold_rows = cache(self._rows)
         self._summary = cache(self._summarised)
+        # The same start for every strength and share.
+        self._clusters = cache(self._clustered)
 
     @staticmethod
     def best(trials: Iterable[MixtureTrial]) -> MixtureTrial:
@@ -269,10 +271,18 @@ class _Search:
             summary = self._summary(fold, marginals_first, recipe.n_components)
             mixture = recipe.smooth(summary, rows[~held])
         else:
-            mixture = recipe.fit(rows[~held], self._seed, _SEARCH_TOLERANCE, _SEARCH_WORK)
+            clusters = self._clusters(fold, marginals_first, recipe.n_components)
+            limits = (_SEARCH_TOLERANCE, _SEARCH_WORK)
+            mixture = recipe.fit(rows[~held], self._seed, *limits, clusters)
         fitted = FittedMixture(None, mixture)
         density = fitted.conditional_log_density(rows[held], self._n_given)
         return density + log_det[held]
+
+    def _clustered(self, fold: int, marginals_first: bool, n_components: int) -> Labels | None:
+        rows = self._fold_rows(fold, marginals_first)[0][~self._held_back[fold]]
+        if np.isnan(rows).any():
+            return None
+        return clusters_of(rows, n_components, seed=self._seed)
 
     def _summarised(self, fold: int, marginals_first: bool, n_components: int) -> JointMixture:
         rows = self._fold_rows(fold, marginals_first)[0][~self._held_back[fold]]
