@@ -25,6 +25,14 @@ def test_masses_far_out_stay_finite():
     assert np.all(np.isfinite(log_ball_mass(np.repeat(z, 3, axis=1), np.full((2, 1), 1e-8))))
 
 
+@pytest.mark.parametrize("side", [-1.0, 0.5])
+def test_balls_from_afar_are_half_spaces(side):
+    """Where their mass is no longer summed up, it goes on as it was."""
+    z = np.array([[9_990.0, 0.0], [10_010.0, 0.0]])
+    masses = log_ball_mass(z, z[:, :1] + side)
+    assert masses[0, 0] == pytest.approx(masses[1, 0], abs=2e-4)
+
+
 @pytest.mark.parametrize("n_dims", [1, 3, 20])
 def test_normal_rows_have_no_bias_at_any_width(n_dims):
     means = []

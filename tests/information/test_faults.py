@@ -60,6 +60,15 @@ def test_divergence_names_the_table():
         kl_divergence(X, X[:, :1])
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-9])
+def test_tables_on_other_scales_are_not_compared(scale):
+    y = np.random.default_rng(1).normal(size=(80, 2))
+    with pytest.raises(ValueError, match="column 1, of which x spans only .*same units"):
+        kl_divergence(X * [1.0, scale], y)
+    with pytest.raises(ValueError, match="column 0, of which y spans only"):
+        kl_divergence(X, y * [scale, 1.0])
+
+
 def test_ties_are_spread_within_their_gaps_and_nothing_else_moves():
     x = np.array([[0.0], [1.0], [1.0], [3.0]])
     spread = without_ties(x)

@@ -1,6 +1,7 @@
 """A fit that is interrupted ends with the best flow so far, or not at all."""
 
 import gc
+import signal
 import sys
 import time
 
@@ -137,12 +138,15 @@ def test_an_interrupt_that_python_drops_arrives_again():
                 time.sleep(0.01)
 
     fallen = []
+    # Shells start what runs in the background with interrupts ignored.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.callbacks.append(callback)
     try:
         with pytest.raises(KeyboardInterrupt):
             work()
     finally:
         gc.callbacks.remove(callback)
+        signal.signal(signal.SIGINT, former)
     assert fallen
 
 

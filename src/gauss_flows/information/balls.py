@@ -8,6 +8,8 @@ from scipy.stats import ncx2
 
 # Below it a mass is too close to the smallest number to take its logarithm.
 _SMALLEST = 1e-290
+# From here on a ball that reaches the bulk is as good as a half-space there.
+_FAR = 1e4
 
 
 # Of so many nearest neighbours each adds something to what the others say.
@@ -90,7 +92,12 @@ def log_ball_mass(
         upper = log_ndtr(radius - length)
         with np.errstate(divide="ignore"):
             return upper + np.log1p(-np.exp(log_ndtr(-radius - length) - upper))
-    mass = ncx2.cdf(radius**2, n_dims, np.maximum(square, 1e-12))
+    # The half-space through the ball's nearest point. Far outside it has all that counts but for a
+    # share of d/|z|, and the series of the ball's own mass is as long as its centre is far.
+    upper = log_ndtr(radius - length)
+    near = (upper > np.log(_SMALLEST)) & (length < _FAR)
+    centre = np.broadcast_to(np.maximum(square, 1e-12), radius.shape)
+    mass = np.zeros_like(radius)
+    mass[near] = ncx2.cdf(radius[near] ** 2, n_dims, centre[near])
     safe = np.isfinite(mass) & (mass > _SMALLEST)
-    # Far outside, where a half-space through the ball's nearest point has all that counts.
-    return np.where(safe, np.log(np.where(safe, mass, 1.0)), log_ndtr(radius - length))
+    return np.where(safe, np.log(np.where(safe, mass, 1.0)), upper)

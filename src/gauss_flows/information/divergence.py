@@ -48,7 +48,8 @@ def kl_divergence(
         The divergence and its standard error, in nats.
 
     Raises:
-        ValueError: If a table has no density, or the widths differ: row and column are named.
+        ValueError: If a table has no density, the widths differ, or one of the tables is a point
+            beside the other: row and column are named.
 
     Warns:
         UserWarning: If x and y have rows in common, or one of them has copies of rows.

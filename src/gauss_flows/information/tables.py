@@ -12,6 +12,8 @@ from gauss_flows.rbig.checks import check_finite_table, check_table
 Array = NDArray[np.float64]
 # Fewer rows say nothing about neighbours.
 _FEWEST_ROWS = 30
+# The least span of a table's column beside another's whose squares keep their digits.
+_NARROWEST = 1e-7
 
 
 class NamedRows:
@@ -136,12 +138,25 @@ def comparable_rows(x: Array, y: Array) -> tuple[Array, Array]:
     Returns:
         The rows of both in the same units, with ties spread out.
 
+    Raises:
+        ValueError: If one of the tables is a point beside what both span.
+
     Warns:
         UserWarning: If the tables have rows in common.
     """
     warn_of_common_rows(x, y)
     rows = without_ties(in_own_units(np.concatenate([x, y]))[0])
-    return rows[: len(x)], rows[len(x) :]
+    first, second = rows[: len(x)], rows[len(x) :]
+    for name, side in (("x", first), ("y", second)):
+        spans = np.ptp(side, axis=0)
+        if spans.min() < _NARROWEST:
+            raise ValueError(
+                "Expected x and y whose columns are on comparable scales; got column "
+                f"{spans.argmin()}, of which {name} spans only {spans.min():.0e} of what both span "
+                "together, so that nothing can be told of their densities in the same place. Look "
+                "whether they are in the same units."
+            )
+    return first, second
 
 
 def in_own_units(table: Array) -> tuple[Array, float]:

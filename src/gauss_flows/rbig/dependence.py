@@ -12,6 +12,8 @@ _NEARLY = 1e-8
 _FAR = 10.0
 # Share of the largest coefficient from which on a column belongs to the relation.
 _INVOLVED = 0.1
+# Of two to this power a thousand billion can be added up.
+_LARGEST_EXPONENT = 980
 
 
 class Relation(NamedTuple):
@@ -52,6 +54,9 @@ def closest_relation(table: Float[np.ndarray, "n d"]) -> Relation:
         >>> closest_relation(np.stack([np.append(a, 1e9), np.append(b, 1e9)], axis=1)).is_near
         False
     """
+    # A column of the largest numbers there are is made smaller, so that no sum overflows.
+    exponents = np.frexp(np.abs(table).max(0))[1]
+    table = np.ldexp(table, -np.maximum(exponents - _LARGEST_EXPONENT, 0))
     # In units of the span, which no square can overflow.
     scaled = (table - table.mean(0)) / (table.max(0) - table.min(0))
     share, direction = _least_variance(scaled)
