@@ -355,3 +355,14 @@ def test_faults_of_y(line):
     )
     with pytest.raises(ValueError, match="got categories in column 'kind'"):
         named.conditional_mean(y)
+
+
+def test_a_class_of_few_rows_is_named():
+    label = np.random.default_rng(0).integers(0, 2, 200).astype(str)
+    x = 6.0 * (label == "1") + np.random.default_rng(1).normal(size=200)
+    label[:2] = "rare"
+    with pytest.warns(UserWarning, match="2 rows whose y is 'rare'"):
+        FlowDensity("gaussian").fit(x[:, None], label)
+    y = pd.Series(label[2:].astype(int), dtype="category")
+    density = FlowDensity("gaussian").fit(x[2:, None], y)
+    np.testing.assert_allclose(density.conditional_mean([0, 1]).ravel(), [0, 6], atol=0.3)

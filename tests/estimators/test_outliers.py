@@ -137,7 +137,7 @@ def test_all_rows_count_where_the_others_are_too_few(capsys):
     np.testing.assert_allclose(detector.score_samples(x), expected)
 
 
-@pytest.mark.parametrize("contamination", [0.0, 0.6, -0.1, "auto"])
+@pytest.mark.parametrize("contamination", [0.0, 0.6, -0.1, "auto", None])
 def test_a_share_that_is_none_is_refused(contamination):
     x = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(ValueError, match=r"Expected contamination in \(0, 0.5\]; got"):

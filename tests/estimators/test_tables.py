@@ -226,3 +226,34 @@ def test_outliers_may_be_the_only_ones_with_a_value(rare):
     scores = detector.decision_function(frame)
     assert np.isfinite(scores).all()
     assert np.sum(detector.predict(frame) == -1) == 20
+
+
+def test_categories_that_are_numbers_are_categories():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"rating": pd.Categorical(rng.choice([1, 2, 3], 300)), "x": rng.random(300)}
+    )
+    density = FlowDensity("gaussian").fit(frame)
+    drawn = density.sample(50, random_state=0)
+    assert drawn["rating"].dtype == frame["rating"].dtype
+    assert set(drawn["rating"]) == {1, 2, 3}
+    unseen = density.score_samples(pd.DataFrame({"rating": [9, 1], "x": [0.5, 0.5]}))
+    assert unseen[0] == -np.inf
+    assert np.isfinite(unseen[1])
+
+
+@pytest.mark.parametrize("family", ["gaussian", "mixture", "auto"])
+def test_a_value_beyond_all_digits_is_refused_and_one_before_is_not(family):
+    x = normal_rows(300)
+    x[7] = [1e100, -1e100]
+    with pytest.raises(ValueError, match=r"in row 7, column [01].*missing value, give NaN"):
+        Gaussianizer(family).fit(x)
+    x[7] = [1e14, -1e14]
+    assert np.isfinite(Gaussianizer(family).fit(x).score_samples(x)).all()
+
+
+def test_atoms_of_real_columns_are_told_of():
+    x = normal_rows(300)
+    x[::3, 1] = 0.5
+    with pytest.warns(UserWarning, match="0.5 makes up 33% of column 1"):
+        Gaussianizer("gaussian").fit(x)

@@ -69,6 +69,21 @@ def test_tables_on_other_scales_are_not_compared(scale):
         kl_divergence(X, y * [scale, 1.0])
 
 
+def test_values_far_out_are_told_of_and_beyond_that_refused():
+    with pytest.warns(UserWarning, match=r"quartile ranges from the others in row 5, column 1"):
+        entropy(changed(5, 1, 1e6))
+    with pytest.raises(ValueError, match=r"in row 5, column 1\. Leave it out, or take logarithms"):
+        entropy(changed(5, 1, 1e12))
+
+
+def test_frames_of_other_columns_are_not_compared():
+    x = pd.DataFrame(X, columns=["a", "b"])
+    y = pd.DataFrame(np.random.default_rng(1).normal(size=(80, 2)), columns=["b", "a"])
+    with pytest.raises(ValueError, match="got a, b in x and b, a in y"):
+        kl_divergence(x, y)
+    assert kl_divergence(x, y[["a", "b"]]) == kl_divergence(X, y.to_numpy()[:, ::-1])
+
+
 def test_ties_are_spread_within_their_gaps_and_nothing_else_moves():
     x = np.array([[0.0], [1.0], [1.0], [3.0]])
     spread = without_ties(x)

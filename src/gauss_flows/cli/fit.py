@@ -181,7 +181,10 @@ def _write_report(
             random_state=arguments.seed,
         )
     except ValueError as fault:
-        raise InputError(f"cannot judge the flow: {fault}") from None
+        raise InputError(
+            f"the flow is in {arguments.output}, but {arguments.report} was not written, as the "
+            f"latents z of the rows held out cannot be judged: {fault}"
+        ) from None
 
 
 def _progress(line: str) -> None:

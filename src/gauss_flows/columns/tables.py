@@ -83,10 +83,11 @@ def read_frame(frame: Any, name: str) -> Table:
             ):
                 raise _no_times(series.dtype, name, where)
             values = _objects(series, name, where)
-            # Who makes dates categories has said so.
+            # Who makes dates or numbers categories has said so.
             if not isinstance(series.dtype, CategoricalDtype):
                 _check_no_times(values, name, where)
-            columns.append(_numbers_or_objects(values))
+                values = _numbers_or_objects(values)
+            columns.append(values)
         elif types.is_complex_dtype(series.dtype):
             raise ValueError(f"Complex data not supported: {where} of {name} is {series.dtype}.")
         else:

@@ -26,6 +26,8 @@ from gauss_flows.selection.incomplete import Companion, fit_incomplete, marginal
 Array = NDArray[np.float64]
 
 _MOST_SEED = 2**31 - 1
+# Distance from a column's centre, in its spreads.
+_FARTHEST = 1e15
 # A regularised Gaussian has to do with fewer rows than columns; each fold holds one of these back.
 _FEWEST_ROWS = 5
 _FAMILIES_OF_FEW_ROWS = ("auto", "gaussian", "mixture")
@@ -101,6 +103,7 @@ class FlowEstimator(BaseEstimator):
     def _fit_coded(self, rows: Array, settings: Settings) -> None:
         check_coded(rows, self.coder_.coded_names, "X")
         units = standardiser(filled(rows))
+        check_reach(standardise(units, rows), self.coder_.coded_names, "X")
         fit = fit_incomplete if np.isnan(rows).any() else fit_flow
         self._keep(fit(standardise(units, rows), settings, self._tell))
         self.flow_ = with_standardiser(units, self.flow_)
@@ -315,6 +318,27 @@ def check_coded(rows: Array, names: list[str], name: str, advice: str = "") -> N
     complete = ~np.isnan(rows).any(1)
     if complete.sum() > rows.shape[1]:
         check_table(rows[complete], name=name, names=names, advice=advice)
+
+
+def check_reach(z: Array, names: list[str], name: str) -> None:
+    """Refuse values so far out that the squares of the others are lost beside theirs.
+
+    Args:
+        z: Standardised rows, shape (n, d), NaN for missing values.
+        names: What the columns are called.
+        name: What messages call the table.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    distance = np.nan_to_num(np.abs(z))
+    row, column = np.unravel_index(distance.argmax(), z.shape)
+    if distance[row, column] > _FARTHEST:
+        raise ValueError(
+            f"Expected values of {name} within {_FARTHEST:.0e} times the spread of their column; "
+            f"got one {distance[row, column]:.0e} times as far out in row {row}, {names[column]}. "
+            "Where it stands for a missing value, give NaN."
+        )
 
 
 def check_number(n_samples: int) -> None:

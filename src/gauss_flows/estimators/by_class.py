@@ -174,6 +174,9 @@ def classes_of(rows: Array, given: Table, y_coder: TableCoder, *, least: int) ->
 
     Returns:
         The classes, or None.
+
+    Warns:
+        UserWarning: If some have rows enough, and others not.
     """
     is_category = {j: isinstance(y_coder.columns[j], Category) for j in y_coder.kept}
     places = [j for j, category in is_category.items() if category]
@@ -190,8 +193,20 @@ def classes_of(rows: Array, given: Table, y_coder: TableCoder, *, least: int) ->
         least = max(least + len(numbers), _ROWS_BESIDE_NUMBERS)
         of_numbers = y_coder.only(numbers)
         rows = np.column_stack([coded_with_noise(of_numbers, given.only(numbers), 0), rows])
-    fits = all(_can_be_fitted(rows[own], least) for own in members)
-    return Classes(places, numbers, levels, members) if fits else None
+    classes = Classes(places, numbers, levels, members)
+    alone = [_can_be_fitted(rows[own], least) for own in members]
+    if all(alone):
+        return classes
+    if any(alone):
+        poor = alone.index(False)
+        warnings.warn(
+            f"The {int(members[poor].sum())} rows whose y is {classes.names[poor]!r} are too few, "
+            "or too alike, for a density of their own. So all rows are fitted together, with "
+            "categories as numbers, which blurs what holds for the others. Leave those rows out, "
+            "or join them with others.",
+            stacklevel=3,
+        )
+    return None
 
 
 def _can_be_fitted(rows: Array, least: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -93,7 +94,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit a flow to the rows that are likely, and the threshold; see `Gaussianizer.fit`."""
         share = self.contamination
-        if isinstance(share, str) or not 0 < share <= 0.5:
+        if not isinstance(share, Real) or not 0 < share <= 0.5:
             raise ValueError(f"Expected contamination in (0, 0.5]; got {share!r}.")
         super().fit(X)
         self._fit_to_likely_rows(self._table(X, reset=False))

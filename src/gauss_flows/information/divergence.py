@@ -48,8 +48,8 @@ def kl_divergence(
         The divergence and its standard error, in nats.
 
     Raises:
-        ValueError: If a table has no density, the widths differ, or one of the tables is a point
-            beside the other: row and column are named.
+        ValueError: If a table has no density, widths or columns' names differ, or one of the
+            tables is a point beside the other: row and column are named.
 
     Warns:
         UserWarning: If x and y have rows in common, or one of them has copies of rows.
@@ -67,6 +67,7 @@ def kl_divergence(
         True
     """
     check_seed(random_state)
+    _check_same_columns(x, y)
     first, second = _side(x, "x"), _side(y, "y")
     widths = [s.shape[0] if is_flow(s) else s.shape[1] for s in (first, second)]
     if widths[0] != widths[1]:
@@ -110,6 +111,18 @@ def _from_rows(first, rows, own, y, random_state):
     of_y = float(ratio.var(ddof=1)) / len(y)
     noise = own.noise + limit.variance + of_y
     return Estimate(own.value - limit.value, error_of(own.rows - other, row_noise, noise))
+
+
+def _check_same_columns(x: Any, y: Any) -> None:
+    """Refuse data frames of columns with other names, or in another order."""
+    if not (hasattr(x, "columns") and hasattr(y, "columns")):
+        return
+    ours, theirs = ([str(name) for name in side.columns] for side in (x, y))
+    if len(ours) == len(theirs) and ours != theirs:
+        raise ValueError(
+            f"Expected x and y with the same columns in the same order; got {', '.join(ours)} in x "
+            f"and {', '.join(theirs)} in y. Rename or reorder those of one."
+        )
 
 
 def _side(x: Any, name: str) -> Any:

@@ -1,5 +1,6 @@
 """What is looked at once, before anything is measured."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from gauss_flows.rbig.checks import check_finite_table, check_table
 Array = NDArray[np.float64]
 # Fewer rows say nothing about neighbours.
 _FEWEST_ROWS = 30
+# Distances from the median, in quartile ranges, that are told of and refused.
+_FAR, _FARTHEST = 1e4, 1e10
 # The least span of a table's column beside another's whose squares keep their digits.
 _NARROWEST = 1e-7
 
@@ -71,7 +74,7 @@ def checked_table(x: Any, name: str = "x") -> Array:
             follows from the others, or there are too few rows.
 
     Warns:
-        UserWarning: If columns hold whole numbers or are nearly dependent.
+        UserWarning: If columns hold whole numbers or are nearly dependent, or a value lies far out.
     """
     rows = named_rows(x, name)
     fewest = max(_FEWEST_ROWS, 2 * rows.values.shape[1] + 10)
@@ -83,7 +86,30 @@ def checked_table(x: Any, name: str = "x") -> Array:
     is_array = not hasattr(x, "columns") and np.ndim(x) == 2
     table = check_table(rows.values if is_array else rows, name=name)
     _check_monotone(table, rows.columns, name)
+    _check_reach(table, rows.columns, name)
     return table
+
+
+def _check_reach(table: Array, names: list[str], name: str) -> None:
+    """Refuse a value so far out that the others run together, and warn of one far out."""
+    low, middle, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
+    spread = np.where(high > low, high - low, np.inf)  # of atoms distances say nothing
+    distance = np.abs(table - middle) / spread
+    row, column = np.unravel_index(distance.argmax(), table.shape)
+    farthest = distance[row, column]
+    if farthest <= _FAR:
+        return
+    told = f"a value {farthest:.0e} quartile ranges from the others in row {row}, column"
+    if farthest > _FARTHEST:
+        raise ValueError(
+            f"Expected values of {name} that can be told apart beside the farthest; got {told} "
+            f"{names[column]}. Leave it out, or take logarithms."
+        )
+    warnings.warn(
+        f"In {name} there is {told} {names[column]}: what is measured may be far off, by more than "
+        "the error says. Leave it out, or take logarithms.",
+        stacklevel=4,
+    )
 
 
 def _check_monotone(table: Array, names: list[str], name: str) -> None:

@@ -13,6 +13,8 @@ from gauss_flows.rbig.dependence import closest_relation
 _SHOWN = 8
 # From here on every float64 is a whole number.
 _WHOLE_WHATEVER_ITS_VALUE = 2.0**52
+# A value that so many rows have, and this share of them, is no chance; so many rows tell.
+_FEWEST_OF_AN_ATOM, _SHARE_OF_AN_ATOM, _ROWS_FOR_ATOMS = 10, 0.1, 10_000
 # Rounding of values, in standard deviations, from which on a fit takes notice of it.
 _COARSEST_STEP = 1e-3
 
@@ -75,6 +77,7 @@ def check_table(
     _check_repeated(table, names, name)
     _check_dependent(table, names, name)
     _warn_of_whole_numbers(table, names, name, advice)
+    _warn_of_atoms(table, names, name)
     return table
 
 
@@ -260,13 +263,32 @@ def _check_dependent(table, names, name):
         )
 
 
+def _warn_of_atoms(table, names, name):
+    """Tell of single values that many rows have; of whole numbers another warning tells."""
+    some = table[:: max(1, len(table) // _ROWS_FOR_ATOMS)]
+    for label, column in zip(names, some.T, strict=True):
+        values, counts = np.unique(column, return_counts=True)
+        most = counts.max()
+        if most < max(_FEWEST_OF_AN_ATOM, _SHARE_OF_AN_ATOM * len(column)) or _is_whole(column):
+            continue
+        warnings.warn(
+            f"One value in {name}: {values[counts.argmax()]:g} makes up {most / len(column):.0%} "
+            f"of {label}. At such an atom a density has no limit, so that its likelihood measures "
+            "the width given to it as well. Model those rows apart, or give NaN where the value "
+            "stands for a missing one.",
+            stacklevel=4,
+        )
+
+
+def _is_whole(column):
+    return np.all(column % 1 == 0) and np.abs(column).max() < _WHOLE_WHATEVER_ITS_VALUE
+
+
 def _warn_of_whole_numbers(table, names, name, advice):
     whole = [
         label
         for label, column in zip(names, table.T, strict=True)
-        if column[0] % 1 == 0
-        and np.all(column % 1 == 0)
-        and np.abs(column).max() < _WHOLE_WHATEVER_ITS_VALUE
+        if column[0] % 1 == 0 and _is_whole(column)
     ]
     if whole:
         warnings.warn(

@@ -27,6 +27,7 @@ from gauss_flows.flows.coupling import (
     coupling_gaussianization_flow,
     mixture_coupling_flow,
 )
+from gauss_flows.numerics.quick_jit import quick_jit
 from gauss_flows.rbig.blocks import Block, Marginals, pad
 from gauss_flows.rbig.constant import with_constant_parameters
 from gauss_flows.selection.mixture_recipes import FittedMixture
@@ -185,9 +186,17 @@ def build_coupled_mixture_flow(
     n_dims = fitted.mixture.means.shape[1]
     chains = [
         build_mixture_flow(fitted),
-        mixture_coupling_flow(key, n_dims=n_dims, n_layers=n_layers),
+        _couplings(key, n_dims, n_layers),
     ]
     return Transformed(standard_normal(n_dims), Invert(Chain([layers_of(one) for one in chains])))
+
+
+def _mixture_couplings(key: PRNGKeyArray, n_dims: int, n_layers: int) -> Transformed:
+    return mixture_coupling_flow(key, n_dims=n_dims, n_layers=n_layers)
+
+
+# Array by array, drawing the weights would compile for longer than everything at once.
+_couplings = quick_jit(_mixture_couplings, runs_once=True)
 
 
 def layers_of(flow: Any) -> AbstractBijection:
