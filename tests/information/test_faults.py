@@ -1,5 +1,7 @@
 """Tables without the measures asked for are refused, with row and column named."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,6 +76,22 @@ def test_values_far_out_are_told_of_and_beyond_that_refused():
         entropy(changed(5, 1, 1e6))
     with pytest.raises(ValueError, match=r"in row 5, column 1\. Leave it out, or take logarithms"):
         entropy(changed(5, 1, 1e12))
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e300])
+def test_a_row_far_out_does_not_change_what_the_others_share(far):
+    """No monotone map of a column changes it, so values far out are brought nearer."""
+    x, y = np.random.default_rng(0).normal(size=(2, 1200, 1))
+    y = 0.9 * x + np.sqrt(0.19) * y
+    plain = mutual_information(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = mutual_information(np.append(x, far), np.append(y, far))
+        assert abs(found.value - plain.value) < 2 * plain.standard_error
+        table = np.column_stack([np.append(x, far), np.append(y, -far)])
+        assert abs(total_correlation(table).value - plain.value) < 2 * plain.standard_error
+        shifted = kl_divergence(x + 1.0, np.append(y, -far))
+    assert abs(shifted.value - 0.5) < 4 * shifted.standard_error
 
 
 def test_frames_of_other_columns_are_not_compared():

@@ -12,7 +12,7 @@ from gauss_flows.information.entropy import N_SAMPLES, exact
 from gauss_flows.information.flows import checked_flow, draw, is_flow, log_density, map_of
 from gauss_flows.information.laparra import route
 from gauss_flows.information.log_density import completed
-from gauss_flows.information.tables import checked_rows, joined, rows_beside_flow
+from gauss_flows.information.tables import joined, rows_beside_flow, rows_for_dependence
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.options import check_seed
 
@@ -222,8 +222,7 @@ def _columns(x: Any, rows: Any, random_state: int) -> Columns:
     if not is_flow(x):
         if rows is not None:
             raise ValueError("Expected rows only beside a flow; got two tables.")
-        table, _ = checked_rows(x)
-        return Columns(table, random_state)
+        return Columns(rows_for_dependence(x), random_state)
     flow = checked_flow(x)
     if rows is None:
         table = draw(flow, N_SAMPLES, random_state)

@@ -13,8 +13,10 @@ from gauss_flows.rbig.checks import check_finite_table, check_table
 Array = NDArray[np.float64]
 # Fewer rows say nothing about neighbours.
 _FEWEST_ROWS = 30
-# Distances from the median, in quartile ranges, that are told of and refused.
-_FAR, _FARTHEST = 1e4, 1e10
+# Powers of ten of distances from the median, in quartile ranges, that are told of and refused.
+_FAR, _FARTHEST = 4.0, 10.0
+# And the distance from which on values are brought nearer where that changes no measure.
+_NEAR = 100.0
 # The least span of a table's column beside another's whose squares keep their digits.
 _NARROWEST = 1e-7
 
@@ -74,7 +76,7 @@ def checked_table(x: Any, name: str = "x") -> Array:
             follows from the others, or there are too few rows.
 
     Warns:
-        UserWarning: If columns hold whole numbers or are nearly dependent, or a value lies far out.
+        UserWarning: If columns hold whole numbers or are nearly dependent.
     """
     rows = named_rows(x, name)
     fewest = max(_FEWEST_ROWS, 2 * rows.values.shape[1] + 10)
@@ -86,30 +88,7 @@ def checked_table(x: Any, name: str = "x") -> Array:
     is_array = not hasattr(x, "columns") and np.ndim(x) == 2
     table = check_table(rows.values if is_array else rows, name=name)
     _check_monotone(table, rows.columns, name)
-    _check_reach(table, rows.columns, name)
     return table
-
-
-def _check_reach(table: Array, names: list[str], name: str) -> None:
-    """Refuse a value so far out that the others run together, and warn of one far out."""
-    low, middle, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
-    spread = np.where(high > low, high - low, np.inf)  # of atoms distances say nothing
-    distance = np.abs(table - middle) / spread
-    row, column = np.unravel_index(distance.argmax(), table.shape)
-    farthest = distance[row, column]
-    if farthest <= _FAR:
-        return
-    told = f"a value {farthest:.0e} quartile ranges from the others in row {row}, column"
-    if farthest > _FARTHEST:
-        raise ValueError(
-            f"Expected values of {name} that can be told apart beside the farthest; got {told} "
-            f"{names[column]}. Leave it out, or take logarithms."
-        )
-    warnings.warn(
-        f"In {name} there is {told} {names[column]}: what is measured may be far off, by more than "
-        "the error says. Leave it out, or take logarithms.",
-        stacklevel=4,
-    )
 
 
 def _check_monotone(table: Array, names: list[str], name: str) -> None:
@@ -141,6 +120,31 @@ def checked_rows(x: Any, name: str = "x") -> tuple[Array, float]:
         logarithm of these units' product, in nats.
 
     Raises:
+        ValueError: As `checked_table`, or if a value is so far out that the others run together.
+
+    Warns:
+        UserWarning: As `checked_table`, or if rows are copies of others, or a value lies far out.
+    """
+    rows = named_rows(x, name)
+    table = checked_table(x, name)
+    _check_reach(table, rows.columns, name)
+    warn_of_copies({name: table})
+    table, log_unit = in_own_units(table)
+    return without_ties(table), log_unit
+
+
+def rows_for_dependence(x: Any, name: str = "x") -> Array:
+    """Check rows as `checked_table` does, for measures that no monotone map of a column changes.
+
+    Args:
+        x: As `named_rows` takes it.
+        name: What messages call it.
+
+    Returns:
+        The rows in units of their own, values far out brought nearer and ties spread out, shape
+        (n, d).
+
+    Raises:
         ValueError: As `checked_table`.
 
     Warns:
@@ -148,8 +152,52 @@ def checked_rows(x: Any, name: str = "x") -> tuple[Array, float]:
     """
     table = checked_table(x, name)
     warn_of_copies({name: table})
-    rows, log_unit = in_own_units(table)
-    return without_ties(rows), log_unit
+    return without_ties(in_own_units(_contracted(table))[0])
+
+
+def _contracted(table: Array) -> Array:
+    r"""Bring values far out nearer, and leave the others as they are.
+
+    In quartile ranges u from its median a column's map is u up to c, and from there on
+    c + log(1 + u − c): monotone, and smooth enough for densities.
+    """
+    log_distance = _log_distance(table)
+    is_far = log_distance > np.log(_NEAR)
+    if not is_far.any():
+        return table
+    low, middle, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
+    excess = np.where(is_far, log_distance, 0.0)
+    excess = excess + np.log1p(np.where(is_far, (1 - _NEAR) * np.exp(-excess), 0.0))
+    mapped = middle + np.sign(table - middle) * (_NEAR + excess) * (high - low)
+    return np.where(is_far, mapped, table)
+
+
+def _log_distance(table: Array) -> Array:
+    """Logarithms of the distances from a column's median, in its quartile ranges."""
+    low, middle, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
+    with np.errstate(divide="ignore"):
+        distance = np.log(np.abs(table - middle)) - np.log(high - low)
+    return np.where(high > low, distance, -np.inf)  # of atoms distances say nothing
+
+
+def _check_reach(table: Array, names: list[str], name: str) -> None:
+    """Refuse a value so far out that the others run together, and warn of one far out."""
+    log_distance = _log_distance(table)
+    row, column = np.unravel_index(log_distance.argmax(), table.shape)
+    farthest = log_distance[row, column] / np.log(10)
+    if farthest <= _FAR:
+        return
+    told = f"a value 1e{farthest:.0f} quartile ranges from the others in row {row}, column"
+    if farthest > _FARTHEST:
+        raise ValueError(
+            f"Expected values of {name} that can be told apart beside the farthest; got {told} "
+            f"{names[column]}. Leave it out, or take logarithms."
+        )
+    warnings.warn(
+        f"In {name} there is {told} {names[column]}: what is measured may be far off, by more than "
+        "the error says. Leave it out, or take logarithms.",
+        stacklevel=4,
+    )
 
 
 def comparable_rows(x: Array, y: Array) -> tuple[Array, Array]:
@@ -171,18 +219,26 @@ def comparable_rows(x: Array, y: Array) -> tuple[Array, Array]:
         UserWarning: If the tables have rows in common.
     """
     warn_of_common_rows(x, y)
-    rows = without_ties(in_own_units(np.concatenate([x, y]))[0])
-    first, second = rows[: len(x)], rows[len(x) :]
-    for name, side in (("x", first), ("y", second)):
-        spans = np.ptp(side, axis=0)
-        if spans.min() < _NARROWEST:
+    both = np.concatenate([x, y])
+    in_units, _ = in_own_units(both)
+    of_both = _bulk(in_units)
+    for name, side in (("x", in_units[: len(x)]), ("y", in_units[len(x) :])):
+        shares = _bulk(side) / of_both
+        if shares.min() < _NARROWEST:
             raise ValueError(
                 "Expected x and y whose columns are on comparable scales; got column "
-                f"{spans.argmin()}, of which {name} spans only {spans.min():.0e} of what both span "
-                "together, so that nothing can be told of their densities in the same place. Look "
-                "whether they are in the same units."
+                f"{shares.argmin()}, of which {name} spans only {shares.min():.0e} of what both "
+                "span together, so that nothing can be told of their densities in the same place. "
+                "Look whether they are in the same units."
             )
-    return first, second
+    rows = without_ties(in_own_units(_contracted(both))[0])
+    return rows[: len(x)], rows[len(x) :]
+
+
+def _bulk(table: Array) -> Array:
+    """The width of what nine tenths of a column's rows take, or of all where that is an atom."""
+    low, high = np.quantile(table, [0.05, 0.95], axis=0)
+    return np.where(high > low, high - low, np.ptp(table, axis=0))
 
 
 def in_own_units(table: Array) -> tuple[Array, float]:
@@ -238,7 +294,7 @@ def joined(parts: dict[str, Any]) -> tuple[Array, list[NDArray[np.int_]]]:
         The checked rows of all columns, and the numbers of each block's columns.
 
     Raises:
-        ValueError: As `checked_rows`, or if the blocks have different numbers of rows.
+        ValueError: As `checked_table`, or if the blocks have different numbers of rows.
     """
     blocks = {name: named_rows(x, name) for name, x in parts.items()}
     lengths = {name: len(block.values) for name, block in blocks.items()}
@@ -253,8 +309,7 @@ def joined(parts: dict[str, Any]) -> tuple[Array, list[NDArray[np.int_]]]:
     values = np.concatenate([block.values for block in blocks.values()], axis=1)
     ends = np.cumsum([block.values.shape[1] for block in blocks.values()])
     numbers = np.split(np.arange(values.shape[1]), ends[:-1])
-    rows, _ = checked_rows(NamedRows(values, names), " and ".join(parts))
-    return rows, numbers
+    return rows_for_dependence(NamedRows(values, names), " and ".join(parts)), numbers
 
 
 def finite_rows(x: Float[ArrayLike, "n d"], n_dims: int) -> Array:
