@@ -124,6 +124,14 @@ def test_values_that_are_very_far_count_as_far():
     assert np.isfinite(henze_zirkler(z, n_null=99).statistic)
 
 
+def test_a_column_with_a_row_far_out_is_no_relation():
+    z = np.random.default_rng(0).normal(size=(40, 2))
+    z[3, 0] = 1e12
+    assert henze_zirkler(z, parameters="estimated").p_value < 0.01
+    units = henze_zirkler(z[4:] * [1e-9, 1e9], parameters="estimated")
+    assert units.statistic == pytest.approx(henze_zirkler(z[4:], parameters="estimated").statistic)
+
+
 def test_bad_input_is_named():
     z = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(ValueError, match="'standard' or 'estimated'; got 'robust'"):

@@ -177,6 +177,9 @@ def _standardised(z: np.ndarray) -> np.ndarray:
     if n <= d:
         raise ValueError(f"Expected more rows in z than its {d} columns; got {n}.")
     centred = z - z.mean(0)
+    deviation = centred.std(0)
+    # A column that one row has made wide is not for that a relation between columns.
+    centred = centred / np.where(deviation > 0, deviation, 1.0)
     covariance = centred.T @ centred / n
     values, axes = np.linalg.eigh(covariance)
     if values[0] <= d * np.finfo(np.float64).eps * values[-1]:
