@@ -257,3 +257,12 @@ def test_atoms_of_real_columns_are_told_of():
     x[::3, 1] = 0.5
     with pytest.warns(UserWarning, match="0.5 makes up 33% of column 1"):
         Gaussianizer("gaussian").fit(x)
+
+
+def test_what_is_masked_is_missing():
+    x = normal_rows(200)
+    gone = np.random.default_rng(2).random(x.shape) < 0.1
+    masked = FlowDensity("gaussian").fit(np.ma.array(x, mask=gone))
+    missing = np.where(gone, np.nan, x)
+    expected = FlowDensity("gaussian").fit(missing).score_samples(missing)
+    np.testing.assert_array_equal(masked.score_samples(np.ma.array(x, mask=gone)), expected)

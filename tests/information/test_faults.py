@@ -37,6 +37,10 @@ def test_rows_and_columns_are_named(measure):
         measure(X[:20])
     with pytest.raises(ValueError, match="shape"):
         measure(X[None])
+    with pytest.raises(ValueError, match="nan in row 9, column 1"):
+        measure(np.ma.masked_array(X, np.arange(120).reshape(60, 2) == 19))
+    with pytest.raises(ValueError, match="nan in row 0"):
+        mutual_information(np.ma.masked_array(X[:, 0], X[:, 0] == X[0, 0]), X[:, 1])
 
 
 def test_blocks_that_determine_each_other_have_infinite_information():

@@ -71,7 +71,7 @@ class FlowEstimator(BaseEstimator):
 
         Args:
             X: Rows of shape (n, d): an array, or a data frame of numbers, truth values, categories
-                and text.
+                and text; what an array masks is missing.
             y: Ignored.
 
         Returns:
@@ -176,6 +176,8 @@ class FlowEstimator(BaseEstimator):
                 raise ValueError("Expected rows in X; got 0 sample(s).")
             validate_data(self, X, skip_check_array=True, reset=reset)
             return read_frame(X, "X")
+        if isinstance(X, np.ma.MaskedArray):
+            X = X.astype(np.float64).filled(np.nan)
         # Text in an array is for those who say what it is.
         as_text = self.support is not None and np.asarray(X).dtype.kind in "OUS"
         try:

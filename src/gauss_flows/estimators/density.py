@@ -64,7 +64,7 @@ class FlowDensity(FlowEstimator):
         n_layers: Number of blocks, or of couplings.
         n_components: Components of each mixture.
         max_epochs: Most passes of training.
-        random_state: Seed, or generator, of the fit.
+        random_state: Seed, or `numpy.random.RandomState`, of the fit.
         verbose: Whether to tell what is tried.
 
     Attributes:
@@ -258,7 +258,7 @@ class FlowDensity(FlowEstimator):
 
         Args:
             n_samples: How many; given y, how many for each of its rows.
-            random_state: Seed, or generator.
+            random_state: Seed, or `numpy.random.RandomState`.
             y: What they are given, shape (m,) or (m, c); one number or text stands for one row.
 
         Returns:

@@ -38,7 +38,7 @@ class Gaussianizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FlowEstima
         n_layers: Number of blocks, or of couplings; chosen when None.
         n_components: Components of each mixture; chosen when None.
         max_epochs: Most passes of training; 0 for none, None for the default.
-        random_state: Seed, or generator, of the fit.
+        random_state: Seed, or `numpy.random.RandomState`, of the fit.
         verbose: Whether to tell on standard error what is tried.
 
     Attributes:

@@ -43,7 +43,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         n_layers: Number of blocks, or of couplings.
         n_components: Components of each mixture.
         max_epochs: Most passes of training.
-        random_state: Seed, or generator, of the fit.
+        random_state: Seed, or `numpy.random.RandomState`, of the fit.
         verbose: Whether to tell what is tried.
 
     Attributes:

@@ -50,6 +50,8 @@ def named_rows(x: Any, name: str) -> NamedRows:
     Raises:
         ValueError: If it is no table of finite numbers; row and column are named.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        x = x.astype(np.float64).filled(np.nan)
     columns = getattr(x, "columns", None)
     if columns is None and np.ndim(x) == 1:
         label = getattr(x, "name", None)

@@ -97,6 +97,8 @@ def check_finite_table(
     Raises:
         ValueError: If it is not, with the row and column.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        x = x.astype(np.float64).filled(np.nan)  # what is masked is not there
     table = np.asarray(x)
     if table.ndim != 2:
         hint = f" For one column write {name}[:, None]." if table.ndim == 1 else ""
