@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table, is_frame, read_array, read_frame
-from gauss_flows.rbig.checks import check_table
+from gauss_flows.rbig.checks import check_table, without_mask
 from gauss_flows.rbig.options import check_count
 from gauss_flows.selection.assemble import standardise, standardiser, with_standardiser
 from gauss_flows.selection.evaluate import draw, log_density
@@ -176,8 +176,7 @@ class FlowEstimator(BaseEstimator):
                 raise ValueError("Expected rows in X; got 0 sample(s).")
             validate_data(self, X, skip_check_array=True, reset=reset)
             return read_frame(X, "X")
-        if isinstance(X, np.ma.MaskedArray):
-            X = X.astype(np.float64).filled(np.nan)
+        X = without_mask(X)
         # Text in an array is for those who say what it is.
         as_text = self.support is not None and np.asarray(X).dtype.kind in "OUS"
         try:

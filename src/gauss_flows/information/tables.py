@@ -8,7 +8,7 @@ from jaxtyping import ArrayLike, Float
 from numpy.typing import NDArray
 
 from gauss_flows.information.repeats import warn_of_common_rows, warn_of_copies
-from gauss_flows.rbig.checks import check_finite_table, check_table
+from gauss_flows.rbig.checks import check_finite_table, check_table, without_mask
 
 Array = NDArray[np.float64]
 # Fewer rows say nothing about neighbours.
@@ -50,8 +50,7 @@ def named_rows(x: Any, name: str) -> NamedRows:
     Raises:
         ValueError: If it is no table of finite numbers; row and column are named.
     """
-    if isinstance(x, np.ma.MaskedArray):
-        x = x.astype(np.float64).filled(np.nan)
+    x = without_mask(x)
     columns = getattr(x, "columns", None)
     if columns is None and np.ndim(x) == 1:
         label = getattr(x, "name", None)

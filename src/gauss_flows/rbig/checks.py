@@ -97,9 +97,7 @@ def check_finite_table(
     Raises:
         ValueError: If it is not, with the row and column.
     """
-    if isinstance(x, np.ma.MaskedArray):
-        x = x.astype(np.float64).filled(np.nan)  # what is masked is not there
-    table = np.asarray(x)
+    table = np.asarray(without_mask(x))
     if table.ndim != 2:
         hint = f" For one column write {name}[:, None]." if table.ndim == 1 else ""
         raise ValueError(
@@ -124,6 +122,13 @@ def check_finite_table(
             f"{names[column]}{also}."
         )
     return table
+
+
+def without_mask(x: Any) -> Any:
+    """Put NaN for what an array masks, which is not there; return anything else as it is."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x
+    return np.ma.filled(np.ma.asarray(x, np.float64), np.nan)
 
 
 def as_rows(
