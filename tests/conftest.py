@@ -1,6 +1,7 @@
 """What every room shares: fixtures, and programs that are compiled once."""
 
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -27,6 +28,17 @@ def pytest_configure(config):
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+@pytest.fixture
+def interruptible():
+    """Hear interrupts, and have what is started hear them.
+
+    Shells start what runs in the background, these tests perhaps, with interrupts ignored.
+    """
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def work(*_, **__):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 @pytest.mark.parametrize("definitions", [XLA_RUNNING, INTERRUPT_LOST], ids=["XLA", "lost"])
-def test_interrupted_process_ends_with_130(tmp_path, definitions):
+def test_interrupted_process_ends_with_130(tmp_path, interruptible, definitions):
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(definitions=definitions)],
         cwd=tmp_path,

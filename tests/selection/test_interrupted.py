@@ -1,7 +1,6 @@
 """A fit that is interrupted ends with the best flow so far, or not at all."""
 
 import gc
-import signal
 import sys
 import time
 
@@ -123,7 +122,7 @@ def test_with_gaps_one_interrupt_ends_both_searches(monkeypatch):
     assert (fit.family, fit.history["stopped"][:11]) == ("mixture", "interrupted")
 
 
-def test_an_interrupt_that_python_drops_arrives_again():
+def test_an_interrupt_that_python_drops_arrives_again(interruptible):
     """One that falls into a callback of the garbage collector is dropped."""
 
     def callback(phase, _):
@@ -138,15 +137,12 @@ def test_an_interrupt_that_python_drops_arrives_again():
                 time.sleep(0.01)
 
     fallen = []
-    # Shells start what runs in the background with interrupts ignored.
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.callbacks.append(callback)
     try:
         with pytest.raises(KeyboardInterrupt):
             work()
     finally:
         gc.callbacks.remove(callback)
-        signal.signal(signal.SIGINT, former)
     assert fallen
 
 
