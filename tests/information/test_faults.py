@@ -8,8 +8,10 @@ import pytest
 
 from gauss_flows.information import (
     conditional_mutual_information,
+    dual_total_correlation,
     entropy,
     kl_divergence,
+    measures,
     mutual_information,
     total_correlation,
 )
@@ -94,8 +96,13 @@ def test_a_row_far_out_does_not_change_what_the_others_share(far):
         assert abs(found.value - plain.value) < 2 * plain.standard_error
         table = np.column_stack([np.append(x, far), np.append(y, -far)])
         assert abs(total_correlation(table).value - plain.value) < 2 * plain.standard_error
+        assert dual_total_correlation(table) == pytest.approx(total_correlation(table))
         shifted = kl_divergence(x + 1.0, np.append(y, -far))
     assert abs(shifted.value - 0.5) < 4 * shifted.standard_error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if far < 1e10:  # beyond, no entropy is measured
+            assert measures(table).total_correlation == pytest.approx(total_correlation(table))
 
 
 def test_frames_of_other_columns_are_not_compared():

@@ -8,7 +8,7 @@ from gauss_flows.information.copula import Columns
 from gauss_flows.information.dependence import check_routes, dual_of, total_of
 from gauss_flows.information.entropy import entropy_from, negentropy_from
 from gauss_flows.information.laparra import route
-from gauss_flows.information.tables import checked_rows
+from gauss_flows.information.tables import checked_rows, contracted, in_own_units
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.options import check_seed
 
@@ -56,9 +56,11 @@ def measures(x: Float[ArrayLike, "n d"], *, random_state: int = 0) -> Measures:
     table, log_unit = checked_rows(x)
     columns = Columns(table, random_state)
     joint = columns.whole()
-    total = total_of(columns)
+    near = contracted(table)
+    related = columns if near is table else Columns(in_own_units(near)[0], random_state)
+    total = total_of(related)
     if columns.n_dims > 1:
-        check_routes(total, route(table, random_state))
+        check_routes(total, route(near, random_state))
     return Measures(
-        entropy_from(joint, log_unit), negentropy_from(joint, table), total, dual_of(columns)
+        entropy_from(joint, log_unit), negentropy_from(joint, table), total, dual_of(related)
     )

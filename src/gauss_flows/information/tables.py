@@ -153,14 +153,20 @@ def rows_for_dependence(x: Any, name: str = "x") -> Array:
     """
     table = checked_table(x, name)
     warn_of_copies({name: table})
-    return without_ties(in_own_units(_contracted(table))[0])
+    return without_ties(in_own_units(contracted(table))[0])
 
 
-def _contracted(table: Array) -> Array:
+def contracted(table: Array) -> Array:
     r"""Bring values far out nearer, and leave the others as they are.
 
-    In quartile ranges u from its median a column's map is u up to c, and from there on
+    In quartile ranges u from its median a column's map is u up to c = 100, and from there on
     c + log(1 + u − c): monotone, and smooth enough for densities.
+
+    Args:
+        table: Rows, shape (n, d).
+
+    Returns:
+        The rows; the same array where no value is far out.
     """
     log_distance = _log_distance(table)
     is_far = log_distance > np.log(_NEAR)
@@ -232,7 +238,7 @@ def comparable_rows(x: Array, y: Array) -> tuple[Array, Array]:
                 "span together, so that nothing can be told of their densities in the same place. "
                 "Look whether they are in the same units."
             )
-    rows = without_ties(in_own_units(_contracted(both))[0])
+    rows = without_ties(in_own_units(contracted(both))[0])
     return rows[: len(x)], rows[len(x) :]
 
 
