@@ -7,8 +7,9 @@ from jaxtyping import ArrayLike, Float
 from gauss_flows.information.copula import Columns
 from gauss_flows.information.dependence import check_routes, dual_of, total_of
 from gauss_flows.information.entropy import entropy_from, negentropy_from
+from gauss_flows.information.far import contracted
 from gauss_flows.information.laparra import route
-from gauss_flows.information.tables import checked_rows, contracted, in_own_units
+from gauss_flows.information.tables import checked_rows, in_own_units
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.options import check_seed
 

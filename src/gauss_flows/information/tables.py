@@ -1,22 +1,18 @@
 """What is looked at once, before anything is measured."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
 from numpy.typing import NDArray
 
+from gauss_flows.information.far import check_reach, contracted
 from gauss_flows.information.repeats import warn_of_common_rows, warn_of_copies
 from gauss_flows.rbig.checks import check_finite_table, check_table, without_mask
 
 Array = NDArray[np.float64]
 # Fewer rows say nothing about neighbours.
 _FEWEST_ROWS = 30
-# Powers of ten of distances from the median, in quartile ranges, that are told of and refused.
-_FAR, _FARTHEST = 4.0, 10.0
-# And the distance from which on values are brought nearer where that changes no measure.
-_NEAR = 100.0
 # The least span of a table's column beside another's whose squares keep their digits.
 _NARROWEST = 1e-7
 
@@ -128,7 +124,7 @@ def checked_rows(x: Any, name: str = "x") -> tuple[Array, float]:
     """
     rows = named_rows(x, name)
     table = checked_table(x, name)
-    _check_reach(table, rows.columns, name)
+    check_reach(table, rows.columns, name)
     warn_of_copies({name: table})
     table, log_unit = in_own_units(table)
     return without_ties(table), log_unit
@@ -154,57 +150,6 @@ def rows_for_dependence(x: Any, name: str = "x") -> Array:
     table = checked_table(x, name)
     warn_of_copies({name: table})
     return without_ties(in_own_units(contracted(table))[0])
-
-
-def contracted(table: Array) -> Array:
-    r"""Bring values far out nearer, and leave the others as they are.
-
-    In quartile ranges u from its median a column's map is u up to c = 100, and from there on
-    c + log(1 + u − c): monotone, and smooth enough for densities.
-
-    Args:
-        table: Rows, shape (n, d).
-
-    Returns:
-        The rows; the same array where no value is far out.
-    """
-    log_distance = _log_distance(table)
-    is_far = log_distance > np.log(_NEAR)
-    if not is_far.any():
-        return table
-    low, middle, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
-    excess = np.where(is_far, log_distance, 0.0)
-    excess = excess + np.log1p(np.where(is_far, (1 - _NEAR) * np.exp(-excess), 0.0))
-    mapped = middle + np.sign(table - middle) * (_NEAR + excess) * (high - low)
-    return np.where(is_far, mapped, table)
-
-
-def _log_distance(table: Array) -> Array:
-    """Logarithms of the distances from a column's median, in its quartile ranges."""
-    low, middle, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
-    with np.errstate(divide="ignore"):
-        distance = np.log(np.abs(table - middle)) - np.log(high - low)
-    return np.where(high > low, distance, -np.inf)  # of atoms distances say nothing
-
-
-def _check_reach(table: Array, names: list[str], name: str) -> None:
-    """Refuse a value so far out that the others run together, and warn of one far out."""
-    log_distance = _log_distance(table)
-    row, column = np.unravel_index(log_distance.argmax(), table.shape)
-    farthest = log_distance[row, column] / np.log(10)
-    if farthest <= _FAR:
-        return
-    told = f"a value 1e{farthest:.0f} quartile ranges from the others in row {row}, column"
-    if farthest > _FARTHEST:
-        raise ValueError(
-            f"Expected values of {name} that can be told apart beside the farthest; got {told} "
-            f"{names[column]}. Leave it out, or take logarithms."
-        )
-    warnings.warn(
-        f"In {name} there is {told} {names[column]}: what is measured may be far off, by more than "
-        "the error says. Leave it out, or take logarithms.",
-        stacklevel=4,
-    )
 
 
 def comparable_rows(x: Array, y: Array) -> tuple[Array, Array]:
