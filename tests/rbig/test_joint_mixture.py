@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
@@ -67,6 +68,62 @@ def test_is_a_maximum_of_the_posterior():
             twist @ best.covariances @ twist.transpose(0, 2, 1),
         )
         assert penalised(other, x, prior, strength) < reached
+
+
+def test_stays_at_its_own_update_with_the_components_in_common():
+    """One step of the documented formula, written out with matrix square roots, changes nothing."""
+    x, n_components = two_clusters(400), 2
+    pooled = np.cov(x.T)
+    mixture = fit_joint_mixture(
+        x,
+        n_components,
+        pooled,
+        strength=0.5,
+        own_strength=40.0,
+        diagonal_share=0.3,
+        tolerance=1e-13,
+        max_iterations=5000,
+    )
+    weights, covariances = np.exp(mixture.log_weights), mixture.covariances
+    arithmetic = np.einsum("k,kij->ij", weights, covariances)
+    harmonic = np.linalg.inv(np.einsum("k,kij->ij", weights, np.linalg.inv(covariances)))
+    root = np.real(sqrtm(arithmetic))
+    inverse = np.linalg.inv(root)
+    common = root @ np.real(sqrtm(inverse @ harmonic @ inverse)) @ root
+    common = 0.7 * common + 0.3 * np.diag(np.diag(common))
+    densities = np.column_stack(
+        [
+            weight * multivariate_normal(mean, covariance).pdf(x)
+            for weight, mean, covariance in zip(weights, mixture.means, covariances, strict=True)
+        ]
+    )
+    shares = densities / densities.sum(1, keepdims=True)
+    for k, share in enumerate(shares.T):
+        left = x - mixture.means[k]
+        scatter = (share[:, None] * left).T @ left + 0.5 * pooled / 2 + 40 * common
+        np.testing.assert_allclose(scatter / (share.sum() + 40.5), covariances[k], rtol=1e-5)
+
+
+def test_components_lend_each_other_a_shape_that_the_whole_does_not_have():
+    """Six clusters, flat in one direction: 40 rows of each tell all what 40 rows alone cannot."""
+    rng = np.random.default_rng(0)
+    shape = np.array([1.0, 1.0, 1.0, 0.02])
+    centres = 10 * rng.normal(size=(6, 4))
+
+    def draw(n):
+        return centres[rng.integers(6, size=n)] + rng.normal(size=(n, 4)) * shape
+
+    x, new = draw(240), draw(5000)
+    truth = np.logaddexp.reduce(
+        [multivariate_normal.logpdf(new, c, np.diag(shape**2)) for c in centres]
+    ).mean() - np.log(6)
+    scale = x.std(0)
+    x, new, truth = x / scale, new / scale, truth + np.log(scale).sum()
+    pooled = np.cov(x.T)
+    alone = fit_joint_mixture(x, 6, pooled, strength=1.0)
+    own = fit_joint_mixture(x, 6, pooled, strength=1e-4, own_strength=100.0)
+    assert truth - alone.log_density(new).mean() > 0.3
+    assert truth - own.log_density(new).mean() < 0.15
 
 
 def test_density_is_scikit_learns():

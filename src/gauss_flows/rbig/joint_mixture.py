@@ -23,7 +23,7 @@ _FAR_SCALES = (2.0, 6.0)
 _MOST_STEPS = 200
 _TOLERANCE = 1e-6
 # A share of the squares that is far above their rounding; and as many squares as fit into memory.
-_DIGITS, _MOST_SQUARES = 1e-9, 4e7
+_DIGITS, _MOST_SQUARES = 1e-11, 4e7
 # Rows times components whose densities fit into memory, and rows from which k-means learns.
 _MOST_TERMS, _MOST_CLUSTERED = 1e7, 20_000
 # Values times clusters that all starts of k-means may see at a time: few clusters are found from
@@ -62,30 +62,37 @@ def fit_joint_mixture(
     pooled: Array,
     *,
     strength: float = 1.0,
+    own_strength: float = 0.0,
+    diagonal_share: float = 0.0,
     seed: int = 0,
     clusters: Labels | None = None,
     tolerance: float = 1e-4,
     max_iterations: int = 200,
 ) -> JointMixture:
-    r"""Fit by EM, every covariance shrunk towards the pooled one, made smaller for many components.
+    r"""Fit by EM, every covariance shrunk towards that of all rows and that of all components.
 
-    $$S_k = \frac{\sum_i r_{ik} (x_i - \mu_k)(x_i - \mu_k)^\top + \nu S_0}{n_k + \nu}, \qquad
-    S_0 = K^{-2/d}\, \Sigma,$$
+    $$S_k = \frac{\sum_i r_{ik} (x_i - \mu_k)(x_i - \mu_k)^\top + \nu S_0 + \omega S_*}
+    {n_k + \nu + \omega}, \qquad S_0 = K^{-2/d}\, \Sigma, \qquad
+    S_* = \Big(\sum_k w_k S_k\Big) \# \Big(\sum_k w_k S_k^{-1}\Big)^{-1},$$
 
-    the most likely covariance under an inverse-Wishart prior that counts as ν rows: no component
-    can fall onto a point, and one of few rows has the shape of the whole. K components that share
-    a volume between them have each $K^{-1/d}$ of its width. The start is k-means.
+    the most likely covariance under inverse-Wishart priors that count as ν and ω rows. With the
+    first no component can fall onto a point: K components that share a volume between them have
+    each $K^{-1/d}$ of its width. The second, # the geometric mean, lends components of few rows
+    the shape that the others have, which may be far narrower than the whole in some direction. The
+    start is k-means.
 
     Where values are missing (at random), the likelihood is that of the others.
 
     Args:
         x: Rows of shape (n, d), in units near 1; NaN for missing values.
         n_components: K.
-        pooled: The covariance Σ that is shrunk to, positive definite, shape (d, d).
+        pooled: The covariance Σ of all rows, positive definite, shape (d, d).
         strength: ν.
+        own_strength: ω.
+        diagonal_share: The share of its correlations that S_* loses.
         seed: Seed of k-means.
         clusters: What `clusters_of` found in complete rows, where it has been asked.
-        tolerance: The climb ends when a step gains no more nats a row.
+        tolerance: The climb ends when a step changes no more nats a row.
         max_iterations: Most steps.
 
     Returns:
@@ -93,11 +100,13 @@ def fit_joint_mixture(
 
     References:
         Fraley and Raftery, *Bayesian Regularization for Normal Mixture Estimation and Model-Based
-        Clustering* (2007). Ghahramani and Jordan, *Supervised Learning from Incomplete Data via an
-        EM Approach* (1994), for missing values.
+        Clustering* (2007). Friedman, *Regularized Discriminant Analysis* (1989), for the
+        components' own. Ghahramani and Jordan, *Supervised Learning from Incomplete Data via an EM
+        Approach* (1994), for missing values.
     """
     n, d = x.shape
-    prior = strength * n_components ** (-2.0 / d) * pooled
+    narrow = n_components ** (-2.0 / d) * pooled
+    total = strength + own_strength
     is_incomplete = bool(np.isnan(x).any())
     start = x
     if is_incomplete:
@@ -105,18 +114,26 @@ def fit_joint_mixture(
         start = incomplete.complete(
             np.zeros(1), mean[None], pooled[None], x, np.random.default_rng([seed, 5])
         )
-    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x, prior / strength)
+    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x, strength / n * narrow)
     if clusters is None:
         clusters = clusters_of(start, n_components, seed=seed)
-    mixture = _maximise(start, np.eye(n_components)[clusters], prior, strength)
+    mixture = _maximise(start, np.eye(n_components)[clusters], total * narrow, total)
     last = -np.inf
     for _ in range(max_iterations):
-        log_density, better = step(mixture, prior, strength)
-        reached = log_density.mean() + _log_prior(mixture, prior, strength) / n
-        if reached - last < tolerance:
+        prior = strength * narrow
+        if own_strength:
+            prior = prior + own_strength * less_correlated(_in_common(mixture), diagonal_share)
+        log_density, better = step(mixture, prior, total)
+        reached = log_density.mean() + _log_prior(mixture, prior, total) / n
+        if abs(reached - last) < tolerance:
             break
         last, mixture = reached, better
     return mixture
+
+
+def less_correlated(covariance: Array, share: float) -> Array:
+    """Take a share of its correlations from a covariance of shape (d, d)."""
+    return covariance - share * (covariance - np.diag(np.diag(covariance)))
 
 
 def clusters_of(x: Array, n_clusters: int, *, seed: int = 0) -> Labels:
@@ -239,30 +256,34 @@ def _step_for(
     monomials = _monomials(x) if has_digits and fits else None
 
     def step(mixture: JointMixture, prior: Array, strength: float) -> tuple[Array, JointMixture]:
-        terms = _log_terms(mixture, x) if monomials is None else monomials @ _coefficients(mixture)
-        top = terms.max(1, keepdims=True)
-        shares = np.exp(np.subtract(terms, top, out=terms), out=terms)
-        total = shares.sum(1, keepdims=True)
-        shares /= total
-        log_density = (top + np.log(total))[:, 0]
+        # Components first: sums over a short last axis are slow.
         if monomials is None:
-            return log_density, _maximise(x, shares, prior, strength)
-        return log_density, _of_moments(shares.T @ monomials, prior, strength)
+            terms = _log_terms(mixture, x).T
+        else:
+            terms = _coefficients(mixture) @ monomials
+        top = terms.max(0)
+        shares = np.exp(np.subtract(terms, top, out=terms), out=terms)
+        total = shares.sum(0)
+        shares /= total
+        log_density = top + np.log(total)
+        if monomials is None:
+            return log_density, _maximise(x, shares.T, prior, strength)
+        return log_density, _of_moments(shares @ monomials.T, prior, strength)
 
     return step
 
 
 def _monomials(x: Array) -> Array:
-    """1, every coordinate, and every product of two: all that a Gaussian asks of a row.
+    """1, every coordinate, every product of two, shape (M, n): all that a Gaussian asks of a row.
 
     With them the densities of all components, and all their moments, are one matrix product.
     """
     first, second = np.triu_indices(x.shape[1])
-    return np.column_stack([np.ones(len(x)), x, x[:, first] * x[:, second]])
+    return np.vstack([np.ones(len(x)), x.T, (x[:, first] * x[:, second]).T])
 
 
 def _coefficients(mixture: JointMixture) -> Array:
-    """What makes of monomials each component's log density, weight included."""
+    """What makes of monomials each component's log density, weight included, shape (K, M)."""
     log_weights, means, covariances = mixture
     d = means.shape[1]
     first, second = np.triu_indices(d)
@@ -275,7 +296,7 @@ def _coefficients(mixture: JointMixture) -> Array:
         - d * LOG_SQRT_2PI
     )
     products = -precisions[:, first, second] * np.where(first == second, 0.5, 1.0)
-    return np.asarray(np.vstack([constants, pulls.T, products.T]), np.float64)
+    return np.asarray(np.column_stack([constants, pulls, products]), np.float64)
 
 
 def _of_moments(moments: Array, prior: Array, strength: float) -> JointMixture:
@@ -329,8 +350,22 @@ def _log_sum(terms: Array) -> Array:
     return most + np.log(np.exp(terms - most[:, None]).sum(1))
 
 
+def _in_common(mixture: JointMixture) -> Array:
+    """The geometric mean of the mean covariance and the inverse of the mean precision.
+
+    The first alone has the width of the widest, the second that of the narrowest.
+    """
+    weights = np.exp(mixture.log_weights)[:, None, None]
+    factor = np.linalg.cholesky((weights * mixture.covariances).sum(0))
+    precision = (weights * np.linalg.inv(mixture.covariances)).sum(0)
+    squares, axes = np.linalg.eigh(factor.T @ precision @ factor)
+    axes = factor @ axes
+    return (axes / np.sqrt(squares)) @ axes.T
+
+
 def _log_prior(mixture: JointMixture, prior: Array, strength: float) -> float:
     """The prior's logarithm up to a constant: what the steps climb beside the likelihood."""
     _, log_determinants = np.linalg.slogdet(mixture.covariances)
     traces = np.trace(np.linalg.solve(mixture.covariances, prior), axis1=1, axis2=2)
-    return -0.5 * float(np.sum(strength * log_determinants + traces))
+    fitting = np.linalg.slogdet(prior)[1]
+    return -0.5 * float(np.sum(strength * (log_determinants - fitting) + traces))

@@ -13,6 +13,7 @@ from gauss_flows.rbig.joint_mixture import (
     JointMixture,
     Labels,
     fit_joint_mixture,
+    less_correlated,
     of_clusters,
     pooled_moments,
     with_far_rows,
@@ -39,14 +40,16 @@ class MixtureRecipe(NamedTuple):
 
     Args:
         n_components: Number of Gaussians.
-        strength: How many rows the common covariance counts as, see `fit_joint_mixture`; one
-            Gaussian has no other.
-        diagonal_share: The share of that covariance's correlations that is taken away.
+        strength: How many rows the components' own common covariance counts as, ω of
+            `fit_joint_mixture`; one Gaussian has no other.
+        diagonal_share: The share of the common covariances' correlations that is taken away.
+        floor: How many rows the covariance of all rows counts as, ν there.
     """
 
     n_components: int
     strength: float
     diagonal_share: float
+    floor: float = 1e-4
 
     def __str__(self) -> str:
         """Return for example `a mixture of 5 Gaussians`."""
@@ -76,7 +79,8 @@ class MixtureRecipe(NamedTuple):
         """
         mean, pooled = pooled_moments(x)
         variances = np.maximum(np.diag(pooled), _LEAST_VARIANCE)
-        pooled = pooled - self.diagonal_share * (pooled - np.diag(variances))
+        pooled = less_correlated(pooled, self.diagonal_share)
+        np.fill_diagonal(pooled, variances)
         if self.n_components == 1:
             # Not shrunk from the rows' own covariance, which would undo what the share does; and as
             # much narrower as one row's worth, since far rows widen it again.
@@ -87,7 +91,9 @@ class MixtureRecipe(NamedTuple):
             x,
             self.n_components,
             pooled,
-            strength=self.strength,
+            strength=self.floor,
+            own_strength=self.strength,
+            diagonal_share=self.diagonal_share,
             seed=seed,
             clusters=clusters,
             tolerance=tolerance,

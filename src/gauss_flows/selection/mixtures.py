@@ -33,6 +33,9 @@ _PATIENCE = 2
 _ROUNDS = 2
 _FEWEST_ROWS_A_COMPONENT = 5
 _DIAGONAL_SHARES = (0.0, 0.05, 0.2, 0.5)
+# Rows that the whole counts as: so few that narrow components stay as narrow as they are, or enough
+# to smooth, which comes first where components are to tile a shape of few columns.
+_FLOORS = (1e-4, 1.0)
 # One Gaussian is fitted at once, so that it can try more of them.
 _SHARES_OF_ONE = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0)
 # Where a covariance is singular some share must be taken, and perhaps all of it.
@@ -167,6 +170,7 @@ class _Search:
         self.most = max(1, n_fitted // _FEWEST_ROWS_A_COMPONENT)
         self.strengths = [1.0, 4.0, 16.0] if d <= _FEW_COLUMNS else [1.0, 0.5 * d, 2.0 * d]
         self.shares = (0.0,) if d <= _FEW_COLUMNS else _DIAGONAL_SHARES
+        self.floors = _FLOORS[::-1] if d <= _FEW_COLUMNS else _FLOORS
         is_whole = not np.isnan(x).any()
         self.suits_kernels = is_whole and d <= _FEW_COLUMNS and self.most >= _FEWEST_KERNELS
         self._shares_of_one = (0.0,) if d <= _FEW_COLUMNS else _SHARES_OF_ONE
@@ -213,15 +217,23 @@ class _Search:
     def settle(
         self, marginals_first: bool, n_components: int, best: MixtureTrial | None = None
     ) -> MixtureTrial:
-        """The best strength and share for so many Gaussians: of all, or one after the other."""
+        """The best strength, share and floor for so many Gaussians, one after the other.
+
+        In a small table every strength goes with every share.
+        """
         shares = self.shares if self.is_small else self.shares[:1]
+        settled = best.recipe if best else None
+        floor = settled.floor if isinstance(settled, MixtureRecipe) else self.floors[0]
         for strength in self.strengths:
             for share in shares:
-                recipe = MixtureRecipe(n_components, strength, share)
+                recipe = MixtureRecipe(n_components, strength, share, floor)
                 best = self.better(best, marginals_first, recipe)
         assert best is not None
         for share in self.shares[len(shares) :]:
             recipe = best.recipe._replace(diagonal_share=share)
+            best = self.better(best, marginals_first, recipe)
+        for floor in self.floors:
+            recipe = best.recipe._replace(floor=floor)
             best = self.better(best, marginals_first, recipe)
         return best
 
