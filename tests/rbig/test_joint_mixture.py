@@ -1,5 +1,7 @@
 """The joint mixture's fit against what it should climb to."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -107,7 +109,7 @@ def test_stays_at_its_own_update_with_the_components_in_common():
 def test_components_lend_each_other_a_shape_that_the_whole_does_not_have():
     """Six clusters, flat in one direction: 40 rows of each tell all what 40 rows alone cannot."""
     rng = np.random.default_rng(0)
-    shape = np.array([1.0, 1.0, 1.0, 0.02])
+    shape: Any = np.array([1.0, 1.0, 1.0, 0.02])
     centres = 10 * rng.normal(size=(6, 4))
 
     def draw(n):
@@ -115,7 +117,7 @@ def test_components_lend_each_other_a_shape_that_the_whole_does_not_have():
 
     x, new = draw(240), draw(5000)
     truth = np.logaddexp.reduce(
-        [multivariate_normal.logpdf(new, c, np.diag(shape**2)) for c in centres]
+        [multivariate_normal.logpdf(new, c, shape**2) for c in centres]
     ).mean() - np.log(6)
     scale = x.std(0)
     x, new, truth = x / scale, new / scale, truth + np.log(scale).sum()
@@ -155,7 +157,7 @@ def test_far_rows_have_the_share_of_one_row_more(n_rows):
     assert wide.log_density(far) > mixture.log_density(far) + 100
 
 
-@pytest.mark.parametrize("far", [0.0, 1e3])
+@pytest.mark.parametrize("far", [0.0, 1e5])
 def test_a_step_is_what_the_formulas_say(far):
     """Both ways of taking it: by products of all rows, and component by component."""
     rng = np.random.default_rng(0)
@@ -168,7 +170,7 @@ def test_a_step_is_what_the_formulas_say(far):
         [lw + multivariate_normal(m, c).logpdf(x) for lw, m, c in zip(*mixture, strict=True)]
     )
     total = np.logaddexp.reduce(terms, axis=0)
-    log_density, better = _step_for(x, prior)(mixture, prior, strength)
+    log_density, better = _step_for(x)(mixture, prior, strength)
     np.testing.assert_allclose(log_density, total, rtol=1e-9)
     shares = np.exp(terms - total)
     for k, share in enumerate(shares):

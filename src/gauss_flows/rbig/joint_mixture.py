@@ -23,7 +23,7 @@ _FAR_SCALES = (2.0, 6.0)
 _MOST_STEPS = 200
 _TOLERANCE = 1e-6
 # A share of the squares that is far above their rounding; and as many squares as fit into memory.
-_DIGITS, _MOST_SQUARES = 1e-11, 4e7
+_DIGITS, _MOST_SQUARES = 1e-10, 4e7
 # Rows times components whose densities fit into memory, and rows from which k-means learns.
 _MOST_TERMS, _MOST_CLUSTERED = 1e7, 20_000
 # Values times clusters that all starts of k-means may see at a time: few clusters are found from
@@ -114,7 +114,7 @@ def fit_joint_mixture(
         start = incomplete.complete(
             np.zeros(1), mean[None], pooled[None], x, np.random.default_rng([seed, 5])
         )
-    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x, strength / n * narrow)
+    step = partial(_incomplete_step, x) if is_incomplete else _step_for(x)
     if clusters is None:
         clusters = clusters_of(start, n_components, seed=seed)
     mixture = _maximise(start, np.eye(n_components)[clusters], total * narrow, total)
@@ -241,34 +241,29 @@ def with_far_rows(mixture: JointMixture, mean: Array, pooled: Array, n_rows: int
     )
 
 
-def _step_for(
-    x: Array, narrowest: Array
-) -> Callable[[JointMixture, Array, float], tuple[Array, JointMixture]]:
-    """One step of EM: the log density of rows, and the mixture after it.
-
-    Args:
-        x: The rows, shape (n, d).
-        narrowest: A covariance like that of the narrowest component, shape (d, d).
-    """
-    # A variance is a difference of squares, which must not lose its digits.
-    has_digits = np.square(x).max() * _DIGITS < np.linalg.eigvalsh(narrowest)[0]
+def _step_for(x: Array) -> Callable[[JointMixture, Array, float], tuple[Array, JointMixture]]:
+    """One step of EM for rows of shape (n, d): their log density, and the mixture after it."""
     fits = 0.5 * x.size * x.shape[1] < _MOST_SQUARES
-    monomials = _monomials(x) if has_digits and fits else None
+    monomials = _monomials(x) if fits else None
+    # A variance is a difference of squares, which must not lose its digits.
+    most_precise = 1.0 / (_DIGITS * np.square(x).max())
 
     def step(mixture: JointMixture, prior: Array, strength: float) -> tuple[Array, JointMixture]:
+        precisions = np.asarray(np.linalg.inv(mixture.covariances), np.float64)
+        has_digits = np.trace(precisions, axis1=1, axis2=2).max() < most_precise
         # Components first: sums over a short last axis are slow.
-        if monomials is None:
-            terms = _log_terms(mixture, x).T
+        if monomials is not None and has_digits:
+            terms = _coefficients(mixture, precisions) @ monomials
         else:
-            terms = _coefficients(mixture) @ monomials
+            terms = _log_terms(mixture, x).T
         top = terms.max(0)
         shares = np.exp(np.subtract(terms, top, out=terms), out=terms)
         total = shares.sum(0)
         shares /= total
         log_density = top + np.log(total)
-        if monomials is None:
-            return log_density, _maximise(x, shares.T, prior, strength)
-        return log_density, _of_moments(shares @ monomials.T, prior, strength)
+        if monomials is not None and has_digits:
+            return log_density, _of_moments(shares @ monomials.T, prior, strength)
+        return log_density, _maximise(x, shares.T, prior, strength)
 
     return step
 
@@ -282,12 +277,11 @@ def _monomials(x: Array) -> Array:
     return np.vstack([np.ones(len(x)), x.T, (x[:, first] * x[:, second]).T])
 
 
-def _coefficients(mixture: JointMixture) -> Array:
+def _coefficients(mixture: JointMixture, precisions: Array) -> Array:
     """What makes of monomials each component's log density, weight included, shape (K, M)."""
     log_weights, means, covariances = mixture
     d = means.shape[1]
     first, second = np.triu_indices(d)
-    precisions = np.linalg.inv(covariances)
     pulls = np.einsum("kij,kj->ki", precisions, means)
     constants = (
         log_weights
