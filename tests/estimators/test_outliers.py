@@ -9,6 +9,7 @@ from gauss_flows.columns.tables import read_array
 from gauss_flows.estimators import FlowDensity, FlowOutlierDetector
 from gauss_flows.estimators import outliers as module
 from gauss_flows.estimators.base import FlowEstimator
+from gauss_flows.selection import interrupts
 
 SHARE = 0.15
 N_CLEAN, N_OTHERS, N_DIMS = 153, 27, 8
@@ -75,13 +76,13 @@ def test_every_row_s_score_is_that_of_a_fit_to_others(contaminated, detector, mo
             known = (x[:, None, 0] == fitted_to[-1][None, :, 0]).any(1)
             return np.where(known, 1.0, -1.0)
 
-    monkeypatch.setattr(detector, "_another", lambda rows, max_epochs: Part(rows))
+    monkeypatch.setattr(detector, "_another", lambda rows: Part(rows))
     scores = detector._scores_of_others(read_array(x, "X"), x)
     np.testing.assert_array_equal(scores, -np.ones(len(x)))
     assert all(len(rows) == 120 for rows in fitted_to)
 
 
-def test_an_interrupt_of_the_second_search_keeps_the_first(contaminated, monkeypatch, capsys):
+def test_an_interrupt_keeps_the_first_closed_form(contaminated, monkeypatch, capsys):
     x, _ = contaminated
     coded = FlowEstimator._fit_coded
 
@@ -92,16 +93,19 @@ def test_an_interrupt_of_the_second_search_keeps_the_first(contaminated, monkeyp
 
     monkeypatch.setattr(FlowEstimator, "_fit_coded", interrupted)
     detector = FlowOutlierDetector("gaussian", contamination=SHARE, verbose=True).fit(x)
-    assert "interrupted: staying with all rows" in capsys.readouterr().err
+    assert "interrupted: staying with the first closed form" in capsys.readouterr().err
+    assert interrupts.was_interrupted(detector.history_)
     expected = FlowDensity("gaussian").fit(x).score_samples(x)
     np.testing.assert_allclose(detector.score_samples(x), expected)
 
 
-def test_of_many_rows_the_first_fit_chooses(contaminated, monkeypatch):
+def test_of_many_rows_a_fit_to_some_chooses(contaminated, monkeypatch):
     x, _ = contaminated
-    monkeypatch.setattr(module, "_MOST_CROSS_FITTED", len(x) - 1)
+    n_some = len(x) // 2
+    monkeypatch.setattr(module, "_MOST_CROSS_FITTED", n_some)
     once = FlowOutlierDetector("gaussian", contamination=SHARE).fit(x)
-    first = FlowDensity("gaussian").fit(x).score_samples(x)
+    some = x[np.random.default_rng(0).permutation(len(x))[:n_some]]
+    first = FlowDensity("gaussian").fit(some).score_samples(x)
     kept = np.sort(np.argsort(first)[int(SHARE * len(x)) :])
     expected = FlowDensity("gaussian").fit(x[kept]).score_samples(x)
     np.testing.assert_allclose(once.score_samples(x), expected)
@@ -135,6 +139,21 @@ def test_all_rows_count_where_the_others_are_too_few(capsys):
     assert "staying with all rows" in capsys.readouterr().err
     expected = FlowDensity("gaussian").fit(x).score_samples(x)
     np.testing.assert_allclose(detector.score_samples(x), expected)
+
+
+def test_what_is_trained_is_trained_once_on_the_rows_left(contaminated, monkeypatch):
+    x, _ = contaminated
+    asked, fit = [], FlowEstimator._fit_coded
+
+    def recorded(self, rows, settings):
+        asked.append((len(rows), settings.family, settings.max_epochs))
+        fit(self, rows, settings)
+
+    monkeypatch.setattr(FlowEstimator, "_fit_coded", recorded)
+    detector = FlowOutlierDetector("diagonal", contamination=SHARE, max_epochs=2, n_layers=1).fit(x)
+    assert [epochs for *_, epochs in asked] == [0] * (len(asked) - 1) + [2]
+    assert asked[-1] == (len(x) - int(SHARE * len(x)), "diagonal", 2)
+    assert detector.history_["train"]
 
 
 @pytest.mark.parametrize("contamination", [0.0, 0.6, -0.1, "auto", None])

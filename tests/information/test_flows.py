@@ -17,7 +17,7 @@ from gauss_flows.information import (
 )
 from gauss_flows.information.dependence import check_routes
 from gauss_flows.information.laparra import route
-from gauss_flows.information.maps import fit_mixture
+from gauss_flows.information.maps import fit_mixtures
 from gauss_flows.numerics.estimate import Estimate
 from information.laws import equicorrelated, is_honest
 
@@ -68,10 +68,10 @@ def test_a_flow_s_own_density_tells_what_rows_of_y_add(flow, monkeypatch):
 
     def recorded(x, random_state):
         fitted.append(len(x))
-        return fit_mixture(x, random_state)
+        return fit_mixtures(x, random_state)
 
     monkeypatch.setattr(divergence, "N_SAMPLES", 500)
-    monkeypatch.setattr(divergence, "fit_mixture", recorded)
+    monkeypatch.setattr(divergence, "fit_mixtures", recorded)
     kl_divergence(flow, np.random.default_rng(0).normal(size=(300, 2)))
     # Only the law of y has to be fitted.
     assert fitted == [300]

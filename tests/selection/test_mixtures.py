@@ -187,3 +187,18 @@ def test_one_gaussian_takes_its_whole_share():
     mixture = MixtureRecipe(1, 1.0, 0.5).fit(x, 0)
     expected = 0.5 * np.cov(x.T) + 0.5 * np.diag(x.var(0, ddof=1))
     np.testing.assert_allclose(mixture.covariances[0], expected * 300 / 301, rtol=1e-12)
+
+
+def test_among_outliers_every_component_keeps_some_of_the_whole_s_width():
+    """Rows within 1e-3 of a plane but for a tenth spread around it: without them it is narrow."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 4))
+    x[60:, 3] = x[60:, :3].sum(1) + 1e-3 * rng.normal(size=540)
+    x = (x - x.mean(0)) / x.std(0)
+    held = fitting.held_back_folds(x, 0)
+    recipes = [
+        try_mixtures(x, held, n_components=3, is_contaminated=among).recipe
+        for among in (False, True)
+    ]
+    floors = [recipe.floor for recipe in recipes if isinstance(recipe, MixtureRecipe)]
+    assert floors[0] < 1 == floors[1]

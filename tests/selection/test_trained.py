@@ -11,8 +11,6 @@ from gauss_flows.rbig.blocks import Recipe
 from gauss_flows.selection import contest, recipes, trained
 from gauss_flows.selection.assemble import build_coupled_mixture_flow, build_mixture_flow
 from gauss_flows.selection.evaluate import log_density
-from gauss_flows.selection.families import AFTER_MIXTURE
-from gauss_flows.selection.fitting import fit_flow
 from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
 from gauss_flows.selection.recipes import Trial
 from gauss_flows.selection.settings import AfterMixture, Settings
@@ -141,15 +139,3 @@ def test_couplings_after_a_mixture_learn_what_it_lacks():
     fresh[:, 1] = (fresh[:, 1] + fresh[:, 0] ** 2 - 1) / 1.5
     mixture = build_mixture_flow(MIXTURE.fit(x, 0))
     assert log_density(flow, fresh).mean() > log_density(mixture, fresh).mean() + 0.05
-
-
-def test_couplings_after_a_mixture_can_be_refitted_without_a_contest():
-    x = rows(400)
-    settings = Settings(AFTER_MIXTURE, max_epochs=1)
-    fitted = fit_flow(x, settings, lambda _: None)
-    assert fitted.family == "mixture-coupling"
-    assert str(fitted.recipe).startswith("after")
-    assert fitted.history["train"]
-    assert not any("one fifth" in candidate.name for candidate in fitted.candidates)
-    closed = fit_flow(x, settings._replace(max_epochs=0), lambda _: None)
-    assert closed.family in ("gaussian", "mixture")

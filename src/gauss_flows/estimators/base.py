@@ -86,6 +86,13 @@ class FlowEstimator(BaseEstimator):
             UserWarning: If columns are constant or repeat others: these are left out of the
                 density, and come back in samples. If real columns hold whole numbers.
         """
+        table = self._table_to_fit(X)
+        settings = self._settings()
+        self._fit_coded(coded_with_noise(self.coder_, table, settings.seed), settings)
+        return self
+
+    def _table_to_fit(self, X: Any) -> Table:
+        """Read and check the rows, and learn how to code them."""
         self._check_family(FAMILIES)
         table = self._table(X, reset=True)
         self._check_sizes(table.n_rows, len(table.columns))
@@ -96,9 +103,7 @@ class FlowEstimator(BaseEstimator):
                 f"Expected at least two columns for family={self.family!r}; got one. Use "
                 "'auto', 'mixture' or 'diagonal'."
             )
-        settings = self._settings()
-        self._fit_coded(coded_with_noise(self.coder_, table, settings.seed), settings)
-        return self
+        return table
 
     def _fit_coded(self, rows: Array, settings: Settings) -> None:
         check_coded(rows, self.coder_.coded_names, "X")

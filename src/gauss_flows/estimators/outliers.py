@@ -12,12 +12,12 @@ from sklearn.base import OutlierMixin
 from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import FlowEstimator, coded_with_noise
 from gauss_flows.selection import interrupts
-from gauss_flows.selection.families import AFTER_MIXTURE
+from gauss_flows.selection.settings import Settings
 
 Array = NDArray[np.float64]
 
 _FOLDS = 3
-# Of more rows than these no one has much say in its own density.
+# Of more rows than these no one has much say in its own density, and so many tell the others'.
 _MOST_CROSS_FITTED = 5_000
 _ROUNDING = 1e-7
 
@@ -30,8 +30,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     curve. A fit to few rows ranks worse, because outliers raise the density around themselves. So
     every row is first scored by a fit that has not seen it, a closed form on two thirds of the
     rows; the share `contamination` of lowest density is left out, a closed form fitted to the rest
-    chooses again what to leave out, and the flow is fitted to what is left. Of more than 5000 rows
-    a fit to all of them chooses.
+    chooses again what to leave out, and the flow is fitted to what is left. Until then no mixture
+    may give outliers a narrow shape of their own. Of more than 5000 rows a closed form of 5000
+    chooses.
 
     `score_samples` is thus the log density of the rows kept. Where these are too few for a fit, or
     a column of theirs is constant or follows from the others, all rows count.
@@ -96,8 +97,11 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         share = self.contamination
         if not isinstance(share, Real) or not 0 < share <= 0.5:
             raise ValueError(f"Expected contamination in (0, 0.5]; got {share!r}.")
-        super().fit(X)
-        self._fit_to_likely_rows(self._table(X, reset=False))
+        table, settings = self._table_to_fit(X), self._settings()
+        # Every fit knows the levels and bounds of all rows: those left out are to be scored too.
+        rows = coded_with_noise(self.coder_, table, settings.seed)
+        if not self._n_outliers(len(rows)) or not self._fit_to_likely_rows(table, rows, settings):
+            self._fit_coded(rows, settings)
         scores = np.sort(self.score_samples(X))
         self.offset_ = _just_below(scores[self._n_outliers(len(scores))])
         return self
@@ -110,36 +114,45 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """1 for inliers and -1 for outliers, shape (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def _fit_to_likely_rows(self, table: Table) -> None:
-        """Fit again without the share of rows that fits to other rows find the least likely."""
-        n_rows = table.n_rows
-        n_left_out = self._n_outliers(n_rows)
-        if not n_left_out or interrupts.was_interrupted(self.history_):
-            return
-        # Every fit knows the levels and bounds of all rows: those left out are to be scored too.
-        rows = coded_with_noise(self.coder_, table, self._settings().seed)
+    def _fit_to_likely_rows(self, table: Table, rows: Array, settings: Settings) -> bool:
+        """Fit without the share of rows that closed forms of other rows find the least likely.
+
+        Returns:
+            Whether that could be done; where it was interrupted the first closed form is kept.
+        """
+        some = rows
+        if len(rows) > _MOST_CROSS_FITTED:
+            some = rows[np.random.default_rng(0).permutation(len(rows))[:_MOST_CROSS_FITTED]]
+        self._tell("looking for the rows to leave out")
+        self._fit_coded(some, settings._replace(max_epochs=0, is_contaminated=True))
+        if interrupts.was_interrupted(self.history_):
+            return True
         try:
             with interrupts.returning():
-                second = self._second(table, rows, n_left_out)
+                last = self._last(table, rows)
         except ValueError as fault:
             self._tell(f"staying with all rows: {fault}")
+            return False
         except KeyboardInterrupt:
-            self._tell("interrupted: staying with all rows")
-        else:
-            second.candidates_ = [*self.candidates_, *second.candidates_]
-            fitted = set(vars(second)) - set(self.get_params(deep=False))
-            vars(self).update({name: vars(second)[name] for name in fitted})
+            self._tell("interrupted: staying with the first closed form")
+            self.history_ = {**self.history_, **interrupts.INTERRUPTED}
+            return True
+        last.candidates_ = [*self.candidates_, *last.candidates_]
+        fitted = set(vars(last)) - set(self.get_params(deep=False))
+        vars(self).update({name: vars(last)[name] for name in fitted})
+        return True
 
-    def _second(self, table: Table, rows: Array, n_left_out: int) -> FlowEstimator:
-        """Fit to the rows that are left, chosen by a fit that has not seen them."""
+    def _last(self, table: Table, rows: Array) -> FlowEstimator:
+        """Fit to the rows that are left, chosen by fits that have not seen them."""
+        n_left_out = self._n_outliers(len(rows))
         kept = _likely(self._scores_of_others(table, rows), n_left_out)
-        if table.n_rows <= _MOST_CROSS_FITTED:
-            rough = self._another(rows[kept], max_epochs=0)
+        if len(rows) <= _MOST_CROSS_FITTED:
+            rough = self._another(rows[kept])
             kept = _likely(rough.log_density_of(table), n_left_out)
-        self._tell(f"fitting again without {n_left_out} of {table.n_rows} rows")
-        second = self._another(rows[kept], self.max_epochs)
-        second.log_density_of(table)
-        return second
+        self._tell(f"fitting without {n_left_out} of {len(rows)} rows")
+        last = self._another(rows[kept], is_last=True)
+        last.log_density_of(table)
+        return last
 
     def _scores_of_others(self, table: Table, rows: Array) -> Array:
         """Log density of every row by a fit that has not seen it, unless there are very many."""
@@ -151,23 +164,24 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         for fold in range(_FOLDS):
             # Folds of one size, which run the same compiled code; a row or two are in two of them.
             held = order[np.arange(fold * n_held, (fold + 1) * n_held) % n_rows]
-            part = self._another(rows[np.setdiff1d(order, held)], max_epochs=0)
+            part = self._another(rows[np.setdiff1d(order, held)])
             scores[held] = part.log_density_of(table)[held]
         return scores
 
     def _n_outliers(self, n_rows: int) -> int:
         return int(self.contamination * n_rows + _ROUNDING)
 
-    def _another(self, rows: Array, max_epochs: int | None) -> FlowEstimator:
-        """A fit of the family chosen to coded rows, and of nothing else."""
+    def _another(self, rows: Array, *, is_last: bool = False) -> FlowEstimator:
+        """Fit to coded rows only: a closed form of the first one's family, or what is asked for."""
         parameters = self.get_params(deep=False)
         del parameters["contamination"]
-        family = AFTER_MIXTURE if self.recipe_.startswith("after") else self.family_
-        part = FlowEstimator(**{**parameters, "family": family, "max_epochs": max_epochs})
+        if not is_last:
+            parameters |= {"family": self.family_, "max_epochs": 0}
+        part = FlowEstimator(**parameters)
         part._check_sizes(*rows.shape)
         part.coder_ = self.coder_
         part._reset()
-        part._fit_coded(rows, part._settings())
+        part._fit_coded(rows, part._settings()._replace(is_contaminated=not is_last))
         if interrupts.was_interrupted(part.history_):
             raise KeyboardInterrupt
         return part

@@ -13,7 +13,7 @@ from gauss_flows.information.entropy import N_SAMPLES, exact
 from gauss_flows.information.extrapolation import limit_of
 from gauss_flows.information.flows import checked_flow, draw, is_flow, log_density
 from gauss_flows.information.log_density import MOST_NEIGHBOURS, mean_log_density
-from gauss_flows.information.maps import fit_mixture
+from gauss_flows.information.maps import fit_mixtures
 from gauss_flows.information.null import null_of
 from gauss_flows.information.repeats import warn_of_copies
 from gauss_flows.information.tables import checked_table, comparable_rows, named_rows, without_ties
@@ -91,7 +91,7 @@ def kl_divergence(
 def _from_rows(first, rows, own, y, random_state):
     """The divergence from a law of which there are rows only."""
     n_dims = y.shape[1]
-    density = fit_mixture(y, random_state)
+    density = fit_mixtures(y, random_state)[0]
     most = max(1, min(MOST_NEIGHBOURS, len(y) // 10))
     latent_y, log_q_y = density.push(y)
     latent_x, log_q_x = density.push(rows)
@@ -106,7 +106,7 @@ def _from_rows(first, rows, own, y, random_state):
     if is_flow(first):
         log_p_y = log_density(first, y)
     else:
-        log_p_y = fit_mixture(rows, random_state).push(y)[1]
+        log_p_y = fit_mixtures(rows, random_state)[0].push(y)[1]
     ratio = np.exp(np.minimum(log_p_y - log_q_y, _LARGEST))
     of_y = float(ratio.var(ddof=1)) / len(y)
     noise = own.noise + limit.variance + of_y

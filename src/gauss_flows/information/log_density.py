@@ -8,7 +8,7 @@ from scipy.special import polygamma
 
 from gauss_flows.information.balls import log_ratio_curves, orders_up_to
 from gauss_flows.information.extrapolation import limit_of
-from gauss_flows.information.maps import Map, fit_gaussian, fit_mixture
+from gauss_flows.information.maps import Map, fit_gaussian, fit_mixtures
 from gauss_flows.information.null import null_of
 
 MOST_NEIGHBOURS = 20
@@ -52,16 +52,20 @@ def mean_log_density(x: Float[np.ndarray, "n d"], *, random_state: int = 0) -> M
         The estimate.
     """
     gaussian = fit_gaussian(x)
-    mixture = fit_mixture(x, random_state)
+    mixture, richer = fit_mixtures(x, random_state)
     if mixture.n_components == 1:
         return completed(gaussian, x, has_edges=False)
     found = completed(mixture, x, has_edges=False)
-    missed = found.value - mixture.push(x)[1].mean()
-    in_all = found.value - gaussian.push(x)[1].mean()
-    if x.shape[1] > _MOST_DIMS_WITH_EDGES or missed < _SMOOTH * in_all:
+    if x.shape[1] <= _MOST_DIMS_WITH_EDGES:
+        missed = found.value - mixture.push(x)[1].mean()
+        in_all = found.value - gaussian.push(x)[1].mean()
+        if missed >= _SMOOTH * in_all:
+            with_edges = completed(gaussian, x, has_edges=True)
+            return with_edges._replace(support=found.support)
+    if richer is mixture:
         return found
-    with_edges = completed(gaussian, x, has_edges=True)
-    return with_edges._replace(support=found.support)
+    # Neighbours see too little of what a mixture of BIC's size misses of a smooth density.
+    return completed(richer, x, has_edges=False)._replace(support=found.support)
 
 
 def completed(density: Map, x: Float[np.ndarray, "n d"], *, has_edges: bool) -> MeanLogDensity:

@@ -60,21 +60,22 @@ def fit_gaussian(x: Float[np.ndarray, "n d"]) -> Map:
     return Map(push, n_dims * (n_dims + 3) // 2, 1)
 
 
-def fit_mixture(x: Float[np.ndarray, "n d"], random_state: int) -> Map:
-    """Fit a mixture of Gaussians with full covariances, as many as BIC supports.
+def fit_mixtures(x: Float[np.ndarray, "n d"], random_state: int) -> tuple[Map, Map]:
+    """Fit mixtures of Gaussians with full covariances, as many as BIC and half its penalty support.
 
     Args:
         x: Rows, shape (n, d); at most 10 000 of them are fitted.
         random_state: Seed of which, and of the mixtures' starts.
 
     Returns:
-        The map of the best mixture.
+        The maps of both, which may be one.
     """
     gaussian = fit_gaussian(x)
     rows, _ = gaussian.push(x)
     if len(rows) > _MOST_FITTED:
         rows = np.random.default_rng(random_state).permutation(rows)[:_MOST_FITTED]
-    best, best_score, since = None, np.inf, 0
+    fits: list[GaussianMixture] = []
+    misfits, penalties = [], []
     for size in _SIZES:
         if size > 1 and size * _ROWS_A_PARAMETER * gaussian.n_parameters > len(rows):
             break
@@ -84,15 +85,25 @@ def fit_mixture(x: Float[np.ndarray, "n d"], random_state: int) -> Map:
         with warnings.catch_warnings():
             # Mixtures that have not settled are compared as they are.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            score = mixture.fit(rows).bic(rows)
-        since += 1
-        if score < best_score:
-            best, best_score, since = mixture, score, 0
-        elif since > _PATIENCE:
+            fits.append(mixture.fit(rows))
+        misfits.append(-2 * mixture.score(rows) * len(rows))
+        penalties.append(mixture.bic(rows) - misfits[-1])
+        best = _best(misfits, penalties)
+        if len(fits) - 1 - best[1] > _PATIENCE:
             break
-    if best is None or best.n_components == 1:
-        return gaussian
-    return _of_mixture(best, gaussian)
+    sparse, rich = _best(misfits, penalties)
+    maps = {
+        i: _of_mixture(fits[i], gaussian) if fits[i].n_components > 1 else gaussian
+        for i in {sparse, rich}
+    }
+    return maps[sparse], maps[rich]
+
+
+def _best(misfits: list[float], penalties: list[float]) -> tuple[int, int]:
+    """Number the best by BIC, and by half its penalty, which is never smaller."""
+    whole = np.add(misfits, penalties)
+    half = np.add(misfits, 0.5 * np.asarray(penalties))
+    return int(whole.argmin()), int(half.argmin())
 
 
 def _of_mixture(mixture: GaussianMixture, gaussian: Map) -> Map:

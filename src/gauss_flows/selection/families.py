@@ -12,5 +12,3 @@ FAMILIES = (
 )
 # One column has nothing to condition on.
 NEED_TWO_COLUMNS = ("mixture-coupling", "spline-coupling", "affine-coupling")
-# Not to be asked for: what `auto` comes to where couplings follow a mixture, without its contest.
-AFTER_MIXTURE = "after-mixture"

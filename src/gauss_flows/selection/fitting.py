@@ -18,12 +18,11 @@ from gauss_flows.selection.contest import (
     closed_form_contender,
     fit_closed_form,
 )
-from gauss_flows.selection.families import AFTER_MIXTURE
 from gauss_flows.selection.mixture_recipes import KernelRecipe, MixtureRecipe, MixtureTrial
 from gauss_flows.selection.mixtures import has_few_rows, try_gaussians, try_mixtures
 from gauss_flows.selection.recipes import Trial, try_recipes
 from gauss_flows.selection.settings import AfterMixture, Candidate, Fitted, Settings
-from gauss_flows.selection.trained import fewer_components, start_of, to_be_trained, train
+from gauss_flows.selection.trained import start_of, to_be_trained, train
 from gauss_flows.selection.words import counted
 
 __all__ = ["Candidate", "Fitted", "Settings", "fit_flow", "held_back_folds"]
@@ -122,9 +121,7 @@ def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoF
     if settings.family == "auto" and settings.n_layers is None and has_few_rows(x, folds):
         settings = settings._replace(family="mixture")
     mixture = _choose_mixture(x, folds, settings, tell, so_far)
-    if settings.family in ("gaussian", "mixture", AFTER_MIXTURE) and mixture is not None:
-        if settings.family == AFTER_MIXTURE and settings.max_epochs != 0:
-            return _follow(mixture, x, settings, tell, so_far)
+    if settings.family in ("gaussian", "mixture") and mixture is not None:
         return fit_closed_form(mixture, x, settings, candidates)
     blocks = _choose_blocks(x, folds, mixture, settings, tell, so_far)
     if settings.family == "auto":
@@ -136,20 +133,6 @@ def _fit(x: Array, settings: Settings, tell: Callable[[str], None], so_far: _SoF
         blocks = to_be_trained(blocks, settings.family, x.shape[1], settings)
         flow, history = train(settings.family, blocks, x, settings)
     return Fitted(flow, settings.family, blocks.recipe, blocks.n_blocks, candidates, history)
-
-
-def _follow(
-    mixture: MixtureTrial,
-    x: Array,
-    settings: Settings,
-    tell: Callable[[str], None],
-    so_far: _SoFar,
-) -> Fitted:
-    family, start = "mixture-coupling", fewer_components(AfterMixture(mixture))
-    tell(f"training the {family} flow {start}")
-    flow, history = train(family, start, x, settings)
-    unjudged = Contender(family, start, np.empty(0), flow, history)
-    return unjudged.as_fitted(so_far.candidates)
 
 
 def _choose_among_all(
@@ -193,11 +176,7 @@ def _choose_mixture(
         trial, name = try_gaussians(x, folds), ""
     # Layers cannot be counted in a mixture: who asks for some wants blocks.
     elif settings.family == "mixture" or (
-        x.shape[1] > 1
-        and (
-            settings.family == AFTER_MIXTURE
-            or (settings.family == "auto" and settings.n_layers is None)
-        )
+        settings.family == "auto" and x.shape[1] > 1 and settings.n_layers is None
     ):
         trial, name = (
             try_mixtures(
@@ -205,6 +184,7 @@ def _choose_mixture(
                 folds,
                 seed=settings.seed,
                 n_components=settings.n_components,
+                is_contaminated=settings.is_contaminated,
                 tell=tell,
                 found=so_far.closed,
             ),

@@ -64,6 +64,7 @@ def try_mixtures(
     seed: int = 0,
     n_components: int | None = None,
     n_given: int = 0,
+    is_contaminated: bool = False,
     tell: Callable[[str], None] = lambda _: None,
     found: list[Any] | None = None,
 ) -> MixtureTrial:
@@ -82,6 +83,7 @@ def try_mixtures(
         seed: Seed of the fits.
         n_components: The number of components where it is not to be chosen.
         n_given: The first so many columns are given: the density compared is that of the others.
+        is_contaminated: Whether outliers are among the rows, as in `Settings`.
         tell: Called with a line about the choice.
         found: A list that every trial scored in all folds is appended to at once.
 
@@ -89,6 +91,8 @@ def try_mixtures(
         The best trial, scored on all the rows held back.
     """
     search = _Search(x, held_back, seed, n_given, found=found)
+    if is_contaminated:
+        search.floors = _FLOORS[1:]
     if search.has_few_rows and n_components is None:
         as_it_is, after_marginals = search.single(False), search.single(True)
         is_better = gains(after_marginals.log_density, as_it_is.log_density)

@@ -15,7 +15,8 @@ class Settings(NamedTuple):
     """What the user asked for; None where the choice is left to the fit.
 
     With `keep_interrupted` a `KeyboardInterrupt` ends the fit with the best flow so far, at least
-    one Gaussian; otherwise it is raised.
+    one Gaussian; otherwise it is raised. Where `is_contaminated`, outliers are among the rows, and
+    no mixture may give them narrow shapes of their own.
     """
 
     family: str = "auto"
@@ -27,6 +28,7 @@ class Settings(NamedTuple):
     seed: int = 0
     show_progress: bool = False
     keep_interrupted: bool = False
+    is_contaminated: bool = False
 
 
 class Candidate(NamedTuple):
