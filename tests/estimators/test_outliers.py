@@ -99,6 +99,37 @@ def test_an_interrupt_keeps_the_first_closed_form(contaminated, monkeypatch, cap
     np.testing.assert_allclose(detector.score_samples(x), expected)
 
 
+def test_an_interrupt_of_the_last_fit_keeps_what_it_has(contaminated, monkeypatch):
+    x, _ = contaminated
+    coded = FlowEstimator._fit_coded
+
+    def interrupted(self, rows, settings):
+        coded(self, rows, settings)
+        if not settings.is_contaminated:
+            self.history_ = {"stopped": "interrupted: this is the best so far."}
+
+    monkeypatch.setattr(FlowEstimator, "_fit_coded", interrupted)
+    detector = FlowOutlierDetector("gaussian", contamination=SHARE).fit(x)
+    monkeypatch.undo()
+    assert interrupts.was_interrupted(detector.history_)
+    expected = FlowOutlierDetector("gaussian", contamination=SHARE).fit(x).score_samples(x)
+    np.testing.assert_allclose(detector.score_samples(x), expected)
+
+
+def test_a_column_that_is_constant_among_the_rows_that_choose(contaminated, monkeypatch, capsys):
+    x, _ = contaminated
+    monkeypatch.setattr(module, "_MOST_CROSS_FITTED", len(x) // 2)
+    rare = np.zeros(len(x))
+    # Only among the rows that the first fit does not see.
+    rare[np.random.default_rng(0).permutation(len(x))[len(x) // 2 :][:20]] = np.arange(1, 21)
+    with pytest.warns(UserWarning, match="atoms"):
+        detector = FlowOutlierDetector("gaussian", contamination=SHARE, verbose=True).fit(
+            np.column_stack([x, rare])
+        )
+    assert "staying with all rows" in capsys.readouterr().err
+    assert np.isfinite(detector.score_samples(np.column_stack([x, rare]))).all()
+
+
 def test_of_many_rows_a_fit_to_some_chooses(contaminated, monkeypatch):
     x, _ = contaminated
     n_some = len(x) // 2

@@ -118,16 +118,16 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """Fit without the share of rows that closed forms of other rows find the least likely.
 
         Returns:
-            Whether that could be done; where it was interrupted the first closed form is kept.
+            Whether that could be done, if only in part: an interrupt leaves the best so far.
         """
         some = rows
         if len(rows) > _MOST_CROSS_FITTED:
             some = rows[np.random.default_rng(0).permutation(len(rows))[:_MOST_CROSS_FITTED]]
         self._tell("looking for the rows to leave out")
-        self._fit_coded(some, settings._replace(max_epochs=0, is_contaminated=True))
-        if interrupts.was_interrupted(self.history_):
-            return True
         try:
+            self._fit_coded(some, settings._replace(max_epochs=0, is_contaminated=True))
+            if interrupts.was_interrupted(self.history_):
+                return True
             with interrupts.returning():
                 last = self._last(table, rows)
         except ValueError as fault:
@@ -182,7 +182,8 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         part.coder_ = self.coder_
         part._reset()
         part._fit_coded(rows, part._settings()._replace(is_contaminated=not is_last))
-        if interrupts.was_interrupted(part.history_):
+        # The last one has something of its own to keep as soon as it has tried anything.
+        if interrupts.was_interrupted(part.history_) and not (is_last and part.candidates_):
             raise KeyboardInterrupt
         return part
 
