@@ -120,12 +120,14 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         Returns:
             Whether that could be done, if only in part: an interrupt leaves the best so far.
         """
-        some = rows
-        if len(rows) > _MOST_CROSS_FITTED:
+        some, is_large = rows, len(rows) > _MOST_CROSS_FITTED
+        if is_large:
             some = rows[np.random.default_rng(0).permutation(len(rows))[:_MOST_CROSS_FITTED]]
         self._tell("looking for the rows to leave out")
         try:
-            self._fit_coded(some, settings._replace(max_epochs=0, is_contaminated=True))
+            # Of many rows outliers take few components, and the search for those is the shorter one.
+            closed = settings._replace(max_epochs=0, is_contaminated=not is_large)
+            self._fit_coded(some, closed)
             if interrupts.was_interrupted(self.history_):
                 return True
             with interrupts.returning():
