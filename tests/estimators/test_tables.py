@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from gauss_flows.estimators import FlowDensity, FlowOutlierDetector, Gaussianizer
-from gauss_flows.estimators.base import filled
+from gauss_flows.estimators.coded_rows import filled
 from gauss_flows.selection.incomplete import Companion, marginal_log_density
 
 COVARIANCE = np.array([[1.0, 0.8], [0.8, 1.0]])

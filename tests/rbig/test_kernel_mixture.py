@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import gaussian_kde
 
-from gauss_flows.rbig import joint_mixture
+from gauss_flows.rbig import clusters
 from gauss_flows.rbig.joint_mixture import of_clusters
 from gauss_flows.rbig.kernel_mixture import smoothed
 
@@ -54,7 +54,7 @@ def test_fewer_distinct_rows_than_clusters():
 def test_clusters_are_learnt_from_a_part_of_very_many_rows(monkeypatch):
     x = square(3000)
     whole = of_clusters(x, 50)
-    monkeypatch.setattr(joint_mixture, "_MOST_CLUSTERED", 500)
+    monkeypatch.setattr(clusters, "_MOST_CLUSTERED", 500)
     part = of_clusters(x, 50)
     assert not np.array_equal(part.means, whole.means)
     np.testing.assert_allclose(np.exp(part.log_weights) @ part.means, x.mean(0), atol=1e-12)

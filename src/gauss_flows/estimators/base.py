@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table, is_frame, read_array, read_frame
-from gauss_flows.rbig.checks import check_table, without_mask
+from gauss_flows.estimators.coded_rows import (
+    check_coded,
+    check_reach,
+    coded_with_noise,
+    filled,
+    mean_over_points,
+)
+from gauss_flows.rbig.checks import without_mask
 from gauss_flows.rbig.options import check_count
 from gauss_flows.selection.assemble import standardise, standardiser, with_standardiser
 from gauss_flows.selection.evaluate import draw, log_density
@@ -26,13 +31,9 @@ from gauss_flows.selection.incomplete import Companion, fit_incomplete, marginal
 Array = NDArray[np.float64]
 
 _MOST_SEED = 2**31 - 1
-# Distance from a column's centre, in its spreads.
-_FARTHEST = 1e15
 # A regularised Gaussian has to do with fewer rows than columns; each fold holds one of these back.
 _FEWEST_ROWS = 5
 _FAMILIES_OF_FEW_ROWS = ("auto", "gaussian", "mixture")
-# Points in the intervals of discrete values over which their mass is averaged.
-_N_POINTS = 64
 
 
 class FlowEstimator(BaseEstimator):
@@ -273,78 +274,6 @@ class FlowEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def coded_with_noise(coder: TableCoder, table: Table, seed: int) -> Array:
-    """Code rows, discrete values at random points of their intervals.
-
-    Args:
-        coder: The coder.
-        table: Rows whose values are all inside the support, or missing.
-        seed: Seed of the points.
-
-    Returns:
-        Codes of shape (n, d), NaN for missing values.
-    """
-    points = np.random.default_rng([seed, 4]).random((table.n_rows, coder.n_discrete))
-    # Zero would be the edge of the interval, where a category's code is infinite.
-    return coder.encode(table, np.maximum(points, np.finfo(float).eps)).rows
-
-
-def mean_over_points(log_density_at: Callable[[Array], Array], n_discrete: int) -> Array:
-    """Average a density over points of the intervals of discrete values.
-
-    Args:
-        log_density_at: The log density of rows, shape (n,), with their discrete values at points
-            of shape (n_discrete,) of their intervals.
-        n_discrete: The number of discrete columns; without any the density itself is returned.
-
-    Returns:
-        Nats, shape (n,).
-    """
-    if not n_discrete:
-        return log_density_at(np.empty(0))
-    points = qmc.Sobol(n_discrete, rng=0).random(_N_POINTS)
-    return np.logaddexp.reduce([log_density_at(u) for u in points], axis=0) - np.log(_N_POINTS)
-
-
-def filled(rows: Array) -> Array:
-    """Replace missing values by others of their column, drawn at random: a column's own spread."""
-    missing = np.isnan(rows)
-    if not missing.any():
-        return rows
-    rng, rows = np.random.default_rng(0), rows.copy()
-    for column, gone in zip(rows.T, missing.T, strict=True):
-        column[gone] = rng.choice(column[~gone], gone.sum())
-    return rows
-
-
-def check_coded(rows: Array, names: list[str], name: str, advice: str = "") -> None:
-    """Check that a density can be fitted to coded rows; see `rbig.checks.check_table`."""
-    complete = ~np.isnan(rows).any(1)
-    if complete.sum() > rows.shape[1]:
-        check_table(rows[complete], name=name, names=names, advice=advice)
-
-
-def check_reach(z: Array, names: list[str], name: str) -> None:
-    """Refuse values so far out that the squares of the others are lost beside theirs.
-
-    Args:
-        z: Standardised rows, shape (n, d), NaN for missing values.
-        names: What the columns are called.
-        name: What messages call the table.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    distance = np.nan_to_num(np.abs(z))
-    row, column = np.unravel_index(distance.argmax(), z.shape)
-    if distance[row, column] > _FARTHEST:
-        raise ValueError(
-            f"Expected values of {name} within {_FARTHEST:.0e} times the spread of their column; "
-            f"got one {distance[row, column]:.0e} times as far out in row {row}, {names[column]}. "
-            "Where it stands for a missing value, give NaN."
-        )
 
 
 def check_number(n_samples: int) -> None:

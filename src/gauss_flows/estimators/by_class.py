@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.kinds import Category
 from gauss_flows.columns.tables import Table, missing_in
-from gauss_flows.estimators.base import check_coded, coded_with_noise
+from gauss_flows.estimators.coded_rows import check_coded, coded_with_noise
 from gauss_flows.selection.evaluate import to_data
 
 Array = NDArray[np.float64]

@@ -12,14 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table
-from gauss_flows.estimators.base import (
-    FlowEstimator,
-    check_coded,
-    check_number,
-    coded_with_noise,
-    filled,
-)
+from gauss_flows.estimators.base import FlowEstimator, check_number
 from gauss_flows.estimators.by_class import ByClass, Classes, classes_of
+from gauss_flows.estimators.coded_rows import check_coded, coded_with_noise, filled
 from gauss_flows.estimators.condition import check_within, read_condition
 from gauss_flows.estimators.jointly import Jointly
 from gauss_flows.estimators.summaries import (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table
-from gauss_flows.estimators.base import mean_over_points
+from gauss_flows.estimators.coded_rows import mean_over_points
 from gauss_flows.selection.evaluate import log_density, to_data
 from gauss_flows.selection.incomplete import Companion
 from gauss_flows.selection.mixture_recipes import given_alone

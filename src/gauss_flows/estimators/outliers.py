@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 
 from gauss_flows.columns.tables import Table
-from gauss_flows.estimators.base import FlowEstimator, coded_with_noise
+from gauss_flows.estimators.base import FlowEstimator
+from gauss_flows.estimators.coded_rows import coded_with_noise
 from gauss_flows.selection import interrupts
 from gauss_flows.selection.settings import Settings
 

@@ -55,17 +55,17 @@ def mean_log_density(x: Float[np.ndarray, "n d"], *, random_state: int = 0) -> M
     mixture, richer = fit_mixtures(x, random_state)
     if mixture.n_components == 1:
         return completed(gaussian, x, has_edges=False)
-    found = completed(mixture, x, has_edges=False)
+    own = mixture.push(x)[1].mean()
+    support = _support(mixture, own, len(x))
     if x.shape[1] <= _MOST_DIMS_WITH_EDGES:
-        missed = found.value - mixture.push(x)[1].mean()
+        found = completed(mixture, x, has_edges=False)
         in_all = found.value - gaussian.push(x)[1].mean()
-        if missed >= _SMOOTH * in_all:
-            with_edges = completed(gaussian, x, has_edges=True)
-            return with_edges._replace(support=found.support)
-    if richer is mixture:
-        return found
+        if found.value - own >= _SMOOTH * in_all:
+            return completed(gaussian, x, has_edges=True)._replace(support=support)
+        if richer is mixture:
+            return found
     # Neighbours see too little of what a mixture of BIC's size misses of a smooth density.
-    return completed(richer, x, has_edges=False)._replace(support=found.support)
+    return completed(richer, x, has_edges=False)._replace(support=support)
 
 
 def completed(density: Map, x: Float[np.ndarray, "n d"], *, has_edges: bool) -> MeanLogDensity:
@@ -93,11 +93,15 @@ def completed(density: Map, x: Float[np.ndarray, "n d"], *, has_edges: bool) -> 
         n_dims,
         has_edges=has_edges,
     )
-    penalty = 0.5 * density.n_parameters * np.log(n) / n
     return MeanLogDensity(
         limit.value,
         limit.variance,
         log_q + curves[:, -1],
         float(polygamma(1, orders_up_to(most)[-1])),
-        float(log_q.mean() - penalty),
+        _support(density, log_q.mean(), n),
     )
+
+
+def _support(density: Map, own: np.floating, n_rows: int) -> float:
+    """BIC's account of a density's own mean logarithm."""
+    return float(own - 0.5 * density.n_parameters * np.log(n_rows) / n_rows)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.numerics.normal import LOG_SQRT_2PI
 from gauss_flows.rbig import incomplete
+from gauss_flows.rbig.clusters import Labels, clusters_of
 
 Array = NDArray[np.float64]
-Labels = NDArray[np.int32]
 
 # Scales of the components that stand for the rows not seen yet, in units of the pooled one.
 _FAR_SCALES = (2.0, 6.0)
@@ -24,11 +23,8 @@ _MOST_STEPS = 200
 _TOLERANCE = 1e-6
 # A share of the squares that is far above their rounding; and as many squares as fit into memory.
 _DIGITS, _MOST_SQUARES = 1e-10, 4e7
-# Rows times components whose densities fit into memory, and rows from which k-means learns.
-_MOST_TERMS, _MOST_CLUSTERED = 1e7, 20_000
-# Values times clusters that all starts of k-means may see at a time: few clusters are found from
-# several, as one start in ten or so lays two of them into one heap.
-_CLUSTER_STARTS_WORK = 1e6
+# Rows times components whose densities fit into memory.
+_MOST_TERMS = 1e7
 
 
 class JointMixture(NamedTuple):
@@ -134,33 +130,6 @@ def fit_joint_mixture(
 def less_correlated(covariance: Array, share: float) -> Array:
     """Take a share of its correlations from a covariance of shape (d, d)."""
     return covariance - share * (covariance - np.diag(np.diag(covariance)))
-
-
-def clusters_of(x: Array, n_clusters: int, *, seed: int = 0) -> Labels:
-    """Find clusters by k-means, from no more rows than tell them.
-
-    Args:
-        x: Rows of shape (n, d), in units near 1.
-        n_clusters: How many; some stay empty where fewer rows are distinct.
-        seed: Seed of the starts.
-
-    Returns:
-        The number of each row's cluster, shape (n,).
-    """
-    if n_clusters == 1:
-        return np.zeros(len(x), np.int32)
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    some = x
-    if len(x) > _MOST_CLUSTERED:
-        some = x[np.random.default_rng([seed, 7]).permutation(len(x))[:_MOST_CLUSTERED]]
-    with warnings.catch_warnings():
-        # Fewer distinct rows than clusters: some stay empty.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        n_starts: Any = int(np.clip(_CLUSTER_STARTS_WORK // (some.size * n_clusters), 1, 5))
-        found: Any = KMeans(n_clusters, n_init=n_starts, random_state=seed).fit(some)
-    return found.labels_ if some is x else found.predict(x)
 
 
 def of_clusters(x: Array, n_components: int, *, seed: int = 0) -> JointMixture:

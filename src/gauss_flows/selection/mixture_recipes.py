@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauss_flows.rbig.blocks import Block, Recipe, next_block, pull, push
+from gauss_flows.rbig.clusters import Labels
 from gauss_flows.rbig.incomplete import complete
 from gauss_flows.rbig.joint_mixture import (
     JointMixture,
-    Labels,
     fit_joint_mixture,
     less_correlated,
     of_clusters,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gauss_flows.numerics.estimate import Estimate
 from gauss_flows.rbig.blocks import next_block, push
-from gauss_flows.rbig.joint_mixture import JointMixture, Labels, clusters_of, of_clusters
+from gauss_flows.rbig.clusters import Labels, clusters_of
+from gauss_flows.rbig.joint_mixture import JointMixture, of_clusters
 from gauss_flows.selection.compare import gains, is_clearly_behind
 from gauss_flows.selection.mixture_recipes import (
     MARGINALS,
