@@ -62,7 +62,7 @@ def test_a_flow_is_judged_on_rows_that_it_was_not_fitted_to(monkeypatch):
     x = rows(60)
     held = np.arange(60) == 7  # one row, whose gain has no standard error
     start = recipes.try_recipes(x, [START.recipe], [held], 1)[0]
-    best = contest.closed_form_contender(x, held, start, SETTINGS)
+    best = contest.closed_form_contender(held, start)
     after, _ = contest.challenge(best, "diagonal", start, x, held, SETTINGS, told.append)
     assert after is best
     assert told[-1] in ("diagonal: gains 0.00 ± ? nats", "diagonal: gains -0.00 ± ? nats")
@@ -77,7 +77,8 @@ def test_a_closed_form_is_judged_as_its_flow_would_be(start):
         start = recipes.try_recipes(x, [start], [held, np.arange(300) % 5 == 1], 3)[0]
     else:
         start = MixtureTrial(True, start, np.zeros(60))
-    found = contest.closed_form_contender(x, held, start, SETTINGS)
+    first = contest.closed_form_contender(held, start)
+    found = contest.from_all_starts(first, x, held, SETTINGS)
     flow = contest.fit_closed_form(start, x[~held], SETTINGS, []).flow
     # The flow holds its numbers in single precision.
     np.testing.assert_allclose(found.score, log_density(flow, x[held]), rtol=1e-3, atol=1e-3)

@@ -32,8 +32,8 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     every row is first scored by a fit that has not seen it, a closed form on two thirds of the
     rows; the share `contamination` of lowest density is left out, a closed form fitted to the rest
     chooses again what to leave out, and the flow is fitted to what is left. Until then no mixture
-    may give outliers a narrow shape of their own. Of more than 5000 rows any closed form of 5000
-    chooses.
+    may give outliers a narrow shape of their own. Of more than 5000 rows a closed form of 5000
+    chooses, a mixture where the family is left open.
 
     `score_samples` is thus the log density of the rows kept. Where these are too few for a fit, or
     a column of theirs is constant or follows from the others, all rows count.
@@ -126,8 +126,10 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             some = rows[np.random.default_rng(0).permutation(len(rows))[:_MOST_CROSS_FITTED]]
         self._tell("looking for the rows to leave out")
         try:
-            # Of many rows outliers take few components, and the search for those is shorter.
             closed = settings._replace(max_epochs=0, is_contaminated=not is_large)
+            # Of many rows outliers take few components, and whatever has most of them ranks well.
+            if is_large and settings.family == "auto":
+                closed = closed._replace(family="mixture")
             self._fit_coded(some, closed)
             if interrupts.was_interrupted(self.history_):
                 return True

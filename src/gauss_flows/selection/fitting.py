@@ -154,7 +154,7 @@ def _choose_among_all(
     best, candidates = None, so_far.candidates
     for family, start in challengers(x, closed, blocks, mixture, settings):
         if best is None:
-            best = so_far.best = closed_form_contender(x, held, closed, settings)
+            best = so_far.best = closed_form_contender(held, closed)
             mean = Estimate.of_mean(best.score)
             candidates.append(Candidate("on one fifth: the closed form", mean))
         best, candidate = challenge(best, family, start, x, held, settings, tell)
