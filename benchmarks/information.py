@@ -256,11 +256,11 @@ def _others() -> list[Row]:
     ]
 
 
-def run(row: Row, n_seeds: int) -> None:
+def run(row: Row, seeds: range) -> None:
     """Measure one row and print it."""
     found, peers, warned = [], [], 0
-    seconds = 0.0
-    for seed in range(n_seeds):
+    seconds, n_seeds = 0.0, len(seeds)
+    for seed in seeds:
         data = row.draw(seed)
         start = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
@@ -268,7 +268,7 @@ def run(row: Row, n_seeds: int) -> None:
             found.append(row.measure(*data))
         warned += any("Two ways" in str(warning.message) for warning in caught)
         seconds += time.perf_counter() - start
-        if row.peer and seed < N_MEAN:
+        if row.peer and len(peers) < N_MEAN:
             peers.append(row.peer(*data) - row.truth)
     value, error = np.array(found).T
     off = value - row.truth
@@ -289,6 +289,7 @@ def run(row: Row, n_seeds: int) -> None:
 def main():
     parser = argparse.ArgumentParser(description="Information measures against their truths.")
     parser.add_argument("--seeds", type=int, default=N_MEAN)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true", help="three seeds")
     arguments = parser.parse_args()
@@ -296,7 +297,7 @@ def main():
         arguments.seeds = 3
     for row in all_rows():
         if arguments.only in row.name:
-            run(row, arguments.seeds)
+            run(row, range(arguments.first, arguments.first + arguments.seeds))
 
 
 if __name__ == "__main__":

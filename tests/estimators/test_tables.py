@@ -266,3 +266,13 @@ def test_what_is_masked_is_missing():
     missing = np.where(gone, np.nan, x)
     expected = FlowDensity("gaussian").fit(missing).score_samples(missing)
     np.testing.assert_array_equal(masked.score_samples(np.ma.array(x, mask=gone)), expected)
+
+
+@pytest.mark.parametrize("far", ["x", "y"])
+def test_it_is_refused_in_what_is_given_too(far):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 2)), rng.normal(size=(60, 1))
+    (x if far == "x" else y)[3, -1] = 1e17
+    place = "row 3, column 1" if far == "x" else "row 3, column 0 of y"
+    with pytest.raises(ValueError, match=rf"of X and y within 1e\+15 .* in {place}\."):
+        FlowDensity("gaussian").fit(x, y)

@@ -14,7 +14,7 @@ from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table
 from gauss_flows.estimators.base import FlowEstimator, check_number
 from gauss_flows.estimators.by_class import ByClass, Classes, classes_of
-from gauss_flows.estimators.coded_rows import check_coded, coded_with_noise, filled
+from gauss_flows.estimators.coded_rows import check_coded, check_reach, coded_with_noise, filled
 from gauss_flows.estimators.condition import check_within, read_condition
 from gauss_flows.estimators.jointly import Jointly
 from gauss_flows.estimators.summaries import (
@@ -211,6 +211,7 @@ class FlowDensity(FlowEstimator):
         check_coded(joint, names, "X and y", _ADVICE if whole.any() else "")
         units = standardiser(filled(joint))
         joint = standardise(units, joint)
+        check_reach(joint, names, "X and y")
         self._keep(
             fit_conditional(joint[:, n_given:], joint[:, :n_given], self._settings(), self._tell)
         )
