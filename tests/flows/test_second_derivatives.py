@@ -1,5 +1,7 @@
 """Second derivatives of whole flows: Hessians, their products, penalties on the score."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 
 import gauss_flows as gf
 from bijections.registry import randomised
+from gauss_flows.numerics.quick_jit import quick_jit
 
 SMALL_NETWORK = {"nn_width": 6, "nn_depth": 1}
 FLOWS = {
@@ -19,7 +22,8 @@ FLOWS = {
 }
 
 
-@eqx.filter_jit
+# Eight programs that run once: what counts is how soon they are compiled.
+@partial(quick_jit, runs_once=True)
 def derivatives(flow, x, v):
     """By every route that users take, row by row and in a batch."""
 

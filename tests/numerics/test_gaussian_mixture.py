@@ -7,6 +7,7 @@ import pytest
 from jax.scipy.special import log_ndtr, logsumexp, ndtri
 
 from gauss_flows.numerics.gaussian_mixture import gaussianize
+from gauss_flows.numerics.quick_jit import quick_jit
 from numerics import derivative_checks as derivatives
 from numerics import mixture_checks as checks
 from numerics import mixture_reference as reference
@@ -150,3 +151,16 @@ def test_reverse_mode_twice(x64):
     np.testing.assert_allclose(of_means, np.array(differences), rtol=1e-6)
     difference = (slope(x + step, means) ** 2 - slope(x - step, means) ** 2) / (2 * step)
     np.testing.assert_allclose(of_x, difference, rtol=1e-6)
+
+
+def test_second_derivatives_however_the_compiler_rounds(x64):
+    """Unoptimised code computes the largest bump twice, with and without a fused multiply-add."""
+
+    def second(x, *mixture):
+        return jax.vmap(jax.jacfwd(jax.jacfwd(lambda row: gaussianize(row, *mixture)[1].sum())))(x)
+
+    rng = np.random.default_rng(0)
+    rows, (log_weights, means, log_scales) = rng.normal(size=(16, 3)), rng.normal(size=(3, 3, 3))
+    arguments = rows, jax.nn.log_softmax(log_weights), means, 0.3 * log_scales
+    found = quick_jit(second, runs_once=True)(*arguments)
+    np.testing.assert_allclose(found, jax.jit(second)(*arguments), rtol=1e-9, atol=1e-12)

@@ -99,8 +99,11 @@ def evaluate(
     inverse_scale = jnp.exp(-log_scales)
     u = (x[..., None] - means) * inverse_scale
     log_bump = log_weights + family.log_bump(jnp.abs(u))
-    # Of all the components' bumps the largest; of a point that is not finite, none.
-    shift = jnp.where(jnp.isfinite(x), jnp.max(log_bump, axis=-1), jnp.nan)
+    # Of all the components' bumps the largest; of a point that is not finite, none. Nothing depends
+    # on the scale, so it may be held. JAX's derivative of a maximum looks for the largest by its
+    # value, which code that computes it twice may round in two ways: it finds none, and gives NaN.
+    largest = jax.lax.stop_gradient(jnp.max(log_bump, axis=-1))
+    shift = jnp.where(jnp.isfinite(x), largest, jnp.nan)
     components = _component(
         family, u, log_bump - shift[..., None], jnp.exp(log_weights), inverse_scale
     )

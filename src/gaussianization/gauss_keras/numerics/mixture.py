@@ -150,7 +150,9 @@ def _densities(squares, log_weights, inverse_scales):
     """Each component's density and their sum, both on the scale e^shift / √(2π)."""
     reach = _DENSITY_REACH[dtype_of(squares)]
     log_bumps = log_weights * (1.0 / reach) - squares * (0.5 / reach)
-    shift = ops.max(log_bumps, axis=0)
+    # Nothing depends on the scale, and a maximum's derivative looks for the largest by its value,
+    # which it may miss where that is computed twice and rounded in two ways.
+    shift = ops.stop_gradient(ops.max(log_bumps, axis=0))
     densities = ops.exp(reach * ops.hard_tanh(log_bumps - shift)) * inverse_scales
     return densities, ops.sum(densities, axis=0), reach * shift
 
