@@ -192,3 +192,33 @@ def test_a_share_that_is_none_is_refused(contamination):
     x = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(ValueError, match=r"Expected contamination in \(0, 0.5\]; got"):
         FlowOutlierDetector("gaussian", contamination=contamination).fit(x)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_rows_with_gaps_are_judged_beside_whole_ones_in_any_unit(unit):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 1)) + 0.6 * rng.normal(size=(600, 8))
+    outliers, gappy = rng.choice(600, 30, False), rng.choice(600, 60, False)
+    x[outliers] = rng.uniform(-8, 8, (30, 8))
+    x[gappy, 3:] = np.nan
+    detector = FlowOutlierDetector("gaussian", contamination=0.05).fit(unit * x)
+    is_outlier = np.isin(np.arange(600), outliers)
+    called = detector.predict(unit * x) == -1
+    assert (called & is_outlier).sum() >= 27
+    assert (called[gappy] & is_outlier[gappy]).sum() >= 2
+    assert detector.predict(np.full((1, 8), np.nan)) == 1
+
+
+def test_gaps_are_filled_in_the_table_s_own_kind():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"mass": rng.lognormal(size=200), "kind": rng.choice(["u", "v"], 200)})
+    frame.loc[::7, "mass"], frame.loc[::11, "kind"] = np.nan, None
+    detector = FlowOutlierDetector("mixture", support={"mass": "positive"}).fit(frame)
+    whole = detector.completed(detector._table(frame, reset=False))
+    mass, kind = whole.columns
+    assert (mass > 0).all()
+    assert set(kind) == {"u", "v"}
+    known = frame["mass"].notna().to_numpy(), frame["kind"].notna().to_numpy()
+    np.testing.assert_array_equal(mass[known[0]], frame["mass"][known[0]])
+    np.testing.assert_array_equal(kind[known[1]], frame["kind"][known[1]])
+    assert np.isfinite(detector.score_samples(frame)).all()

@@ -197,3 +197,25 @@ def test_a_seed_repeats_and_another_moves():
     assert mutual_information(x, y) == mutual_information(x, y)
     with pytest.raises(ValueError, match="random_state"):
         mutual_information(x, y, random_state=-1)
+
+
+def ring(rng, n):
+    angle = rng.uniform(0, 2 * np.pi, n)
+    return np.column_stack([np.cos(angle), np.sin(angle)]) + 0.05 * rng.normal(size=(n, 2))
+
+
+@pytest.mark.parametrize("n", [200, 400])
+def test_few_rows_of_a_narrow_shape_share_nothing_with_an_independent_column(n):
+    scores = []
+    for seed in range(4):
+        rng = np.random.default_rng(100 + seed)
+        gamma = rng.gamma(2, size=n)
+        value, error = mutual_information(ring(rng, n), gamma)
+        scores.append(value / error)
+    assert np.abs(scores).max() < 3
+    assert np.square(scores).mean() < 2.5
+
+
+def test_few_rows_of_a_narrow_shape_are_not_taken_for_edges():
+    errors = [total_correlation(ring(np.random.default_rng(s), 400)).value - 1.1583 for s in (1, 2)]
+    assert np.abs(errors).max() < 0.15

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gauss_flows.columns.coder import TableCoder
-from gauss_flows.columns.tables import Table, is_frame, read_array, read_frame
+from gauss_flows.columns.tables import Table, is_frame, missing_in, read_array, read_frame
 from gauss_flows.estimators.coded_rows import (
     check_coded,
     check_reach,
@@ -87,10 +89,26 @@ class FlowEstimator(BaseEstimator):
             UserWarning: If columns are constant or repeat others: these are left out of the
                 density, and come back in samples. If real columns hold whole numbers.
         """
-        table = self._table_to_fit(X)
-        settings = self._settings()
-        self._fit_coded(coded_with_noise(self.coder_, table, settings.seed), settings)
+        with self._anew():
+            table = self._table_to_fit(X)
+            settings = self._settings()
+            self._fit_coded(coded_with_noise(self.coder_, table, settings.seed), settings)
         return self
+
+    @contextlib.contextmanager
+    def _anew(self) -> Iterator[None]:
+        """Forget what was fitted, but have all of it back where a new fit comes to nothing."""
+        before = vars(self).copy()
+        for name in before:
+            # What scikit-learn keeps of its own, as for `set_output`, begins with an underscore.
+            if name.endswith("_") and not name.startswith("_"):
+                delattr(self, name)
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _table_to_fit(self, X: Any) -> Table:
         """Read and check the rows, and learn how to code them."""
@@ -155,6 +173,16 @@ class FlowEstimator(BaseEstimator):
         if some.any():
             found[some] = marginal_log_density(self.flow_, self._the_companion(), rows[some])
         return found
+
+    def completed(self, table: Table) -> Table:
+        """Draw the missing values of rows that have been read, given the rest of their row."""
+        decoded = self.coder_.decode(self._completed(coded_with_noise(self.coder_, table, 0)))
+        drawn = read_frame(decoded, "X") if is_frame(decoded) else read_array(decoded, "X")
+        columns = [
+            np.where(missing_in(column), new, column)
+            for column, new in zip(table.columns, drawn.columns, strict=True)
+        ]
+        return table._replace(columns=columns)
 
     def _completed(self, rows: Array) -> Array:
         """Draw missing values given the rest of their row."""

@@ -90,6 +90,10 @@ class FlowDensity(FlowEstimator):
         (True, True)
     """
 
+    y_coder_: TableCoder | None
+    flows_: dict[Any, Any]
+    _given: ByClass | Jointly | None
+
     def __init__(
         self,
         family: str = "auto",
@@ -128,16 +132,21 @@ class FlowDensity(FlowEstimator):
             ValueError: As in `Gaussianizer.fit`, for X and for y; if y has another number of rows;
                 or if the family has no conditional flow and y is not of categories alone.
         """
-        self.y_coder_: TableCoder | None = None
-        self.flows_: dict[Any, Any] = {}
-        self._given: ByClass | Jointly | None = None
-        if y is None:
-            return super().fit(X)
+        if y is not None:
+            with self._anew():
+                self._fit_given(X, y)
+            return self
+        super().fit(X)
+        self.y_coder_, self.flows_, self._given = None, {}, None
+        return self
+
+    def _fit_given(self, X: Any, y: Any) -> None:
         self._check_family(FAMILIES)
         table = self._table(X, reset=True)
         given = read_condition(y, table.n_rows)
         self._check_sizes(table.n_rows, len(table.columns) + len(given.columns))
         self._reset()
+        self.flows_ = {}
         self.coder_ = TableCoder.fit(table, self.support)
         try:
             y_coder = TableCoder.fit(given, self.y_support, name="y")
@@ -156,7 +165,6 @@ class FlowDensity(FlowEstimator):
         else:
             self._fit_jointly(rows, coded_with_noise(y_coder, given, settings.seed + 1), y_coder)
         self.y_coder_ = y_coder
-        return self
 
     def _fit_by_class(
         self, rows: Array, given: Table, y_coder: TableCoder, classes: Classes

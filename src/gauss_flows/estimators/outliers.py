@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
+from sklearn.utils.validation import check_is_fitted
 
-from gauss_flows.columns.tables import Table
+from gauss_flows.columns.tables import Table, missing_in
 from gauss_flows.estimators.base import FlowEstimator
 from gauss_flows.estimators.coded_rows import coded_with_noise
 from gauss_flows.selection import interrupts
@@ -21,6 +23,8 @@ _FOLDS = 3
 # Of more rows than these no one has much say in its own density, and so many tell the others'.
 _MOST_CROSS_FITTED = 5_000
 _ROUNDING = 1e-7
+# Draws of what a row lacks.
+_N_COMPLETIONS = 32
 
 
 class FlowOutlierDetector(OutlierMixin, FlowEstimator):
@@ -35,8 +39,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     may give outliers a narrow shape of their own. Of more than 5000 rows a closed form of 5000
     chooses, a mixture where the family is left open.
 
-    `score_samples` is thus the log density of the rows kept. Where these are too few for a fit, or
-    a column of theirs is constant or follows from the others, all rows count.
+    `score_samples` is thus the log density of the rows kept; rows with gaps are scored as if they
+    had none. Where too few are kept for a fit, or a column of theirs is constant or follows from
+    the others, all rows count.
 
     Args:
         family: As in `Gaussianizer`; so is what follows.
@@ -98,14 +103,32 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         share = self.contamination
         if not isinstance(share, Real) or not 0 < share <= 0.5:
             raise ValueError(f"Expected contamination in (0, 0.5]; got {share!r}.")
-        table, settings = self._table_to_fit(X), self._settings()
-        # Every fit knows the levels and bounds of all rows: those left out are to be scored too.
-        rows = coded_with_noise(self.coder_, table, settings.seed)
-        if not self._n_outliers(len(rows)) or not self._fit_to_likely_rows(table, rows, settings):
-            self._fit_coded(rows, settings)
-        scores = np.sort(self.score_samples(X))
-        self.offset_ = _just_below(scores[self._n_outliers(len(scores))])
+        with self._anew():
+            table, settings = self._table_to_fit(X), self._settings()
+            # Every fit knows the levels and bounds of all rows: those left out are scored too.
+            rows = coded_with_noise(self.coder_, table, settings.seed)
+            is_part = self._n_outliers(len(rows)) > 0
+            if not is_part or not self._fit_to_likely_rows(table, rows, settings):
+                self._fit_coded(rows, settings)
+            scores = np.sort(self.score_samples(X))
+            self.offset_ = _just_below(scores[self._n_outliers(len(scores))])
         return self
+
+    def score_samples(self, X: Any) -> Array:
+        """Compute the log density of rows, of those with gaps as if they had none.
+
+        A marginal density of fewer columns is in other units than that of whole rows, and cannot be
+        compared with it. So a row with missing values has the mean log density of 32 whole rows:
+        itself, with draws of what is missing given the rest.
+
+        Args:
+            X: Rows of shape (n, d), NaN (or None) for missing values.
+
+        Returns:
+            Nats, shape (n,); see `Gaussianizer.score_samples`.
+        """
+        check_is_fitted(self, "flow_")
+        return _log_density(self, self._table(X, reset=False))
 
     def decision_function(self, X: Any) -> Array:
         """Log density above the threshold, in nats, shape (n,): negative for outliers."""
@@ -139,6 +162,8 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             self._tell(f"staying with all rows: {fault}")
             return False
         except KeyboardInterrupt:
+            if not hasattr(self, "flow_"):
+                raise
             self._tell("interrupted: staying with the first closed form")
             self.history_ = {**self.history_, **interrupts.INTERRUPTED}
             return True
@@ -153,15 +178,15 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         kept = _likely(self._scores_of_others(table, rows), n_left_out)
         if len(rows) <= _MOST_CROSS_FITTED:
             rough = self._another(rows[kept])
-            kept = _likely(rough.log_density_of(table), n_left_out)
+            kept = _likely(_log_density(rough, table), n_left_out)
         self._tell(f"fitting without {n_left_out} of {len(rows)} rows")
         last = self._another(rows[kept], is_last=True)
-        last.log_density_of(table)
+        _log_density(last, table)
         return last
 
     def _scores_of_others(self, table: Table, rows: Array) -> Array:
         """Log density of every row by a fit that has not seen it, unless there are very many."""
-        n_rows, scores = len(rows), self.log_density_of(table)
+        n_rows, scores = len(rows), _log_density(self, table)
         if n_rows > _MOST_CROSS_FITTED:
             return scores
         order = np.random.default_rng(0).permutation(n_rows)
@@ -170,7 +195,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             # Folds of one size, which run the same compiled code; a row or two are in two of them.
             held = order[np.arange(fold * n_held, (fold + 1) * n_held) % n_rows]
             part = self._another(rows[np.setdiff1d(order, held)])
-            scores[held] = part.log_density_of(table)[held]
+            scores[held] = _log_density(part, table)[held]
         return scores
 
     def _n_outliers(self, n_rows: int) -> int:
@@ -186,11 +211,28 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         part._check_sizes(*rows.shape)
         part.coder_ = self.coder_
         part._reset()
-        part._fit_coded(rows, part._settings()._replace(is_contaminated=not is_last))
+        with warnings.catch_warnings():
+            # What there is to say of the columns the first fit has said, with all their rows.
+            warnings.simplefilter("ignore", UserWarning)
+            part._fit_coded(rows, part._settings()._replace(is_contaminated=not is_last))
         # The last one has something of its own to keep as soon as it has tried anything.
         if interrupts.was_interrupted(part.history_) and not (is_last and part.candidates_):
             raise KeyboardInterrupt
         return part
+
+
+def _log_density(fit: FlowEstimator, table: Table) -> Array:
+    """Log density of rows, or the mean of it over draws of what they lack, in nats, shape (n,)."""
+    has_gaps = np.any([missing_in(column) for column in table.columns], axis=0)
+    if not has_gaps.any():
+        return fit.log_density_of(table)
+    scores = np.empty(table.n_rows)
+    if not has_gaps.all():
+        scores[~has_gaps] = fit.log_density_of(table.rows(~has_gaps))
+    gappy = table.rows(np.repeat(np.flatnonzero(has_gaps), _N_COMPLETIONS))
+    drawn = fit.completed(gappy)
+    scores[has_gaps] = fit.log_density_of(drawn).reshape(-1, _N_COMPLETIONS).mean(1)
+    return scores
 
 
 def _likely(scores: Array, n_left_out: int) -> NDArray[np.intp]:

@@ -8,6 +8,8 @@ from scipy.stats import ncx2
 
 # Below it a mass is too close to the smallest number to take its logarithm.
 _SMALLEST = 1e-290
+# Intervals narrower than this, in units of where they are, have the density's mass at their centre.
+_NARROW = 1e-3
 # From here on a ball that reaches the bulk is as good as a half-space there.
 _FAR = 1e4
 
@@ -88,10 +90,10 @@ def log_ball_mass(
     n_dims = z.shape[1]
     square = np.sum(z**2, axis=1, keepdims=True)
     length = np.sqrt(square)
+    # Rows that a map's rounding has made one are as far apart as it can tell.
+    radius = np.maximum(radius, np.finfo(np.float64).eps * (1 + length))
     if n_dims == 1:
-        upper = log_ndtr(radius - length)
-        with np.errstate(divide="ignore"):
-            return upper + np.log1p(-np.exp(log_ndtr(-radius - length) - upper))
+        return _log_interval_mass(length, radius)
     # The half-space through the ball's nearest point. Far outside it has all that counts but for a
     # share of d/|z|, and the series of the ball's own mass is as long as its centre is far.
     upper = log_ndtr(radius - length)
@@ -101,3 +103,17 @@ def log_ball_mass(
     mass[near] = ncx2.cdf(radius[near] ** 2, n_dims, centre[near])
     safe = np.isfinite(mass) & (mass > _SMALLEST)
     return np.where(safe, np.log(np.where(safe, mass, 1.0)), upper)
+
+
+def _log_interval_mass(
+    length: Float[np.ndarray, "n 1"], radius: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, "n k"]:
+    is_narrow = radius * np.maximum(length, 1) < _NARROW
+    # φ(l) 2r (1 + (l² − 1) r²/6 + …): the difference of two masses would lose it.
+    narrow = np.where(is_narrow, radius, _NARROW / np.maximum(length, 1))
+    log_density = -0.5 * length**2 - 0.5 * np.log(2 * np.pi)
+    of_narrow = log_density + np.log(2 * narrow) + np.log1p((length**2 - 1) * narrow**2 / 6)
+    wide = np.where(is_narrow, 1.0, radius)
+    upper = log_ndtr(wide - length)
+    of_wide = upper + np.log1p(-np.exp(log_ndtr(-wide - length) - upper))
+    return np.where(is_narrow, of_narrow, of_wide)

@@ -1,7 +1,7 @@
 """Total correlations of sets of columns, and what combinations of them are."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -99,6 +99,31 @@ class Columns:
                 found = mean_log_density(rows, random_state=self.random_state)
             self._known[key] = found
         return self._known[key]
+
+    def with_normal_blocks(self, blocks: Sequence[NDArray[np.int_]]) -> "Columns":
+        """Send every block to its map's latents, if BIC says that their joint density fits better.
+
+        That changes nothing that blocks have in common, since each map sees its own block alone. A
+        block whose shape takes many components needs no more of them beside another.
+
+        Args:
+            blocks: The numbers of each block's columns, which take in all of them.
+
+        Returns:
+            The columns of the latents, or these.
+        """
+        parts = [self.mean_log_density(block) for block in blocks]
+        if all(part.density is None or part.density.n_components == 1 for part in parts):
+            return self
+        latents = self._x.copy()
+        for block, part in zip(blocks, parts, strict=True):
+            if part.density is not None:
+                latents[:, block] = part.density.push(latents[:, block])[0]
+        joint = mean_log_density(latents, random_state=self.random_state)
+        support = joint.support - log_normal(latents).mean() + sum(part.support for part in parts)
+        if support <= self.mean_log_density(range(self.n_dims)).support:
+            return self
+        return Columns(latents, self.random_state, joint)
 
     def whole(self) -> MeanLogDensity:
         """E log p of all columns as they are.

@@ -140,7 +140,7 @@ def mutual_information(
     """
     check_seed(random_state)
     table, (first, second) = joined({"x": x, "y": y})
-    columns = Columns(table, random_state)
+    columns = Columns(table, random_state).with_normal_blocks([first, second])
     return columns.combination([(1, [*first, *second]), (-1, first), (-1, second)])
 
 

@@ -15,6 +15,9 @@ MOST_NEIGHBOURS = 20
 # Share of the negentropy that a mixture may miss before the density is taken to have edges, which
 # no mixture has.
 _SMOOTH = 0.06
+# What edges may add at most, in shares of what neighbours have added to the mixture. Of few rows it
+# misses as much of what is only narrow, whose limit without a mixture is far off.
+_MOST_AT_EDGES = 1.5
 # From here on balls are too wide to show an edge.
 _MOST_DIMS_WITH_EDGES = 3
 
@@ -28,6 +31,7 @@ class MeanLogDensity(NamedTuple):
         rows: Log-density of every row, smoothed over its neighbours, shape (n,).
         row_noise: Variance of a row's smoothing.
         support: BIC's account of the map's own mean log-density, to choose maps by.
+        density: The map; None where the density is known.
     """
 
     value: float
@@ -35,6 +39,7 @@ class MeanLogDensity(NamedTuple):
     rows: Float[np.ndarray, " n"]
     row_noise: float
     support: float
+    density: Map | None = None
 
 
 def mean_log_density(x: Float[np.ndarray, "n d"], *, random_state: int = 0) -> MeanLogDensity:
@@ -60,8 +65,11 @@ def mean_log_density(x: Float[np.ndarray, "n d"], *, random_state: int = 0) -> M
     if x.shape[1] <= _MOST_DIMS_WITH_EDGES:
         found = completed(mixture, x, has_edges=False)
         in_all = found.value - gaussian.push(x)[1].mean()
-        if found.value - own >= _SMOOTH * in_all:
-            return completed(gaussian, x, has_edges=True)._replace(support=support)
+        missed = found.value - own
+        if missed >= _SMOOTH * in_all:
+            edges = completed(gaussian, x, has_edges=True)._replace(support=support)
+            if edges.value - found.value <= _MOST_AT_EDGES * missed:
+                return edges
         if richer is mixture:
             return found
     # Neighbours see too little of what a mixture of BIC's size misses of a smooth density.
@@ -99,6 +107,7 @@ def completed(density: Map, x: Float[np.ndarray, "n d"], *, has_edges: bool) -> 
         log_q + curves[:, -1],
         float(polygamma(1, orders_up_to(most)[-1])),
         _support(density, log_q.mean(), n),
+        density,
     )
 
 

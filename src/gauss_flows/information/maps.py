@@ -19,6 +19,9 @@ from gauss_flows.numerics.in_parts import in_parts
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _PATIENCE = 2
 _MOST_FITTED = 10_000
+# What a parameter of the richer mixture must add to twice the log-likelihood, less than BIC's log n
+# where rows are many: Akaike's 2 fits the noise, and more than 4 or 5 leaves too much to be said.
+_PENALTY = 4.25
 # Rows that a component takes at least, for each of its parameters.
 _ROWS_A_PARAMETER = 3
 
@@ -61,7 +64,7 @@ def fit_gaussian(x: Float[np.ndarray, "n d"]) -> Map:
 
 
 def fit_mixtures(x: Float[np.ndarray, "n d"], random_state: int) -> tuple[Map, Map]:
-    """Fit mixtures of Gaussians with full covariances, as many as BIC and half its penalty support.
+    """Fit mixtures of as many Gaussians as BIC and a smaller penalty support.
 
     Args:
         x: Rows, shape (n, d); at most 10 000 of them are fitted.
@@ -88,10 +91,10 @@ def fit_mixtures(x: Float[np.ndarray, "n d"], random_state: int) -> tuple[Map, M
             fits.append(mixture.fit(rows))
         misfits.append(-2 * mixture.score(rows) * len(rows))
         penalties.append(mixture.bic(rows) - misfits[-1])
-        best = _best(misfits, penalties)
+        best = _best(misfits, penalties, len(rows))
         if len(fits) - 1 - best[1] > _PATIENCE:
             break
-    sparse, rich = _best(misfits, penalties)
+    sparse, rich = _best(misfits, penalties, len(rows))
     maps = {
         i: _of_mixture(fits[i], gaussian) if fits[i].n_components > 1 else gaussian
         for i in {sparse, rich}
@@ -99,11 +102,12 @@ def fit_mixtures(x: Float[np.ndarray, "n d"], random_state: int) -> tuple[Map, M
     return maps[sparse], maps[rich]
 
 
-def _best(misfits: list[float], penalties: list[float]) -> tuple[int, int]:
-    """Number the best by BIC, and by half its penalty, which is never smaller."""
+def _best(misfits: list[float], penalties: list[float], n_rows: int) -> tuple[int, int]:
+    """Number the best by BIC, and by the smaller penalty, which has as many components at least."""
     whole = np.add(misfits, penalties)
-    half = np.add(misfits, 0.5 * np.asarray(penalties))
-    return int(whole.argmin()), int(half.argmin())
+    share = min(1.0, _PENALTY / np.log(n_rows))
+    less = np.add(misfits, share * np.asarray(penalties))
+    return int(whole.argmin()), int(less.argmin())
 
 
 def _of_mixture(mixture: GaussianMixture, gaussian: Map) -> Map:

@@ -196,7 +196,8 @@ def _bulk(table: Array) -> Array:
 def in_own_units(table: Array) -> tuple[Array, float]:
     """Measure every column in a unit near its span, of which no square is too large or small.
 
-    The units are powers of two, so that nothing is rounded.
+    The units are powers of two, and columns far from zero, whose squares would have no digits for
+    their spread, are measured from one of their values: nothing is rounded.
 
     Args:
         table: Rows, shape (n, d).
@@ -207,6 +208,8 @@ def in_own_units(table: Array) -> tuple[Array, float]:
     # Halves, since a span may be too large for a number.
     half_span = table.max(0) / 2 - table.min(0) / 2
     exponents = np.frexp(half_span)[1] + 1
+    middle = np.sort(table, axis=0)[len(table) // 2]
+    table = np.where(np.abs(middle) / 4 > half_span, table - middle, table)
     return np.ldexp(table, -exponents), float(exponents.sum() * np.log(2))
 
 
