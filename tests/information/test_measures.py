@@ -219,3 +219,14 @@ def test_few_rows_of_a_narrow_shape_share_nothing_with_an_independent_column(n):
 def test_few_rows_of_a_narrow_shape_are_not_taken_for_edges():
     errors = [total_correlation(ring(np.random.default_rng(s), 400)).value - 1.1583 for s in (1, 2)]
     assert np.abs(errors).max() < 0.15
+
+
+def test_a_narrow_shape_tells_nothing_more_of_an_independent_column_once_half_is_known():
+    scores = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x, y = ring(rng, 200), rng.normal(size=200)
+        value, error = conditional_mutual_information(x[:, 0], y, x[:, 1])
+        assert conditional_mutual_information(y, x[:, 0], x[:, 1]).value == pytest.approx(value)
+        scores.append(value / error)
+    assert np.abs(scores).max() < 3

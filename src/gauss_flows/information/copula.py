@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -152,6 +153,10 @@ class Columns:
         Returns:
             The sum and its standard error, in nats.
         """
+        return self.total(terms).as_estimate()
+
+    def total(self, terms: Iterable[tuple[float, Iterable[int]]]) -> "Total":
+        """The same with what its error is made of."""
         factors: defaultdict[tuple[int, ...], float] = defaultdict(float)
         for factor, columns in terms:
             key = tuple(sorted(int(column) for column in columns))
@@ -159,15 +164,49 @@ class Columns:
                 factors[key] += factor
         sets = tuple(key for key, factor in sorted(factors.items()) if factor != 0)
         if not sets:
-            return Estimate(0.0, 0.0)
+            return Total(0.0, np.zeros(self.n_rows), 0.0, 0.0)
         parts = [self.mean_log_density(key) for key in sets]
         weights = np.array([factors[key] for key in sets], np.float64)
-        rows = weights @ np.stack([part.rows for part in parts])
-        row_noise = float(weights**2 @ [part.row_noise for part in parts])
         noise = weights * np.sqrt([part.noise for part in parts])
-        together = float(noise @ noise_correlation(sets, self.n_rows) @ noise)
-        value = float(weights @ [part.value for part in parts])
-        return Estimate(value, error_of(rows, row_noise, together))
+        return Total(
+            float(weights @ [part.value for part in parts]),
+            weights @ np.stack([part.rows for part in parts]),
+            float(weights**2 @ [part.row_noise for part in parts]),
+            float(noise @ noise_correlation(sets, self.n_rows) @ noise),
+        )
+
+
+class Total(NamedTuple):
+    """A sum of mean log-densities.
+
+    Args:
+        value: The sum, in nats.
+        rows: Each row's part, shape (n,).
+        row_noise: Variance of a row's part that is only its smoothing.
+        noise: Variance that the neighbours' distances add.
+    """
+
+    value: float
+    rows: NDArray[np.float64]
+    row_noise: float
+    noise: float
+
+    def as_estimate(self) -> Estimate:
+        """The sum and its standard error."""
+        return Estimate(self.value, error_of(self.rows, self.row_noise, self.noise))
+
+
+def mean_difference(pairs: Sequence[tuple[Total, Total]]) -> Estimate:
+    """Mean of what the first is above the second, the noise of the two taken for independent."""
+    first, second = zip(*pairs, strict=True)
+    n = len(pairs)
+    # Two accounts of one difference see the same neighbours: their mean has the noise of one.
+    return Total(
+        sum(one.value - other.value for one, other in pairs) / n,
+        np.mean([one.rows - other.rows for one, other in pairs], axis=0),
+        sum(one.row_noise for one in (*first, *second)) / n,
+        sum(one.noise for one in (*first, *second)) / n,
+    ).as_estimate()
 
 
 def error_of(rows: NDArray[np.float64], row_noise: float, noise: float) -> float:

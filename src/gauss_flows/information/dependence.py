@@ -1,13 +1,15 @@
 """Total, dual total and conditional dependence, as sums of mean log-densities of columns."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from flowjax.distributions import AbstractTransformed
 from jaxtyping import ArrayLike, Float
+from numpy.typing import NDArray
 
-from gauss_flows.information.copula import Columns
+from gauss_flows.information.copula import Columns, Total, mean_difference
 from gauss_flows.information.entropy import N_SAMPLES, exact
 from gauss_flows.information.flows import checked_flow, draw, is_flow, log_density, map_of
 from gauss_flows.information.laparra import route
@@ -141,7 +143,7 @@ def mutual_information(
     check_seed(random_state)
     table, (first, second) = joined({"x": x, "y": y})
     columns = Columns(table, random_state).with_normal_blocks([first, second])
-    return columns.combination([(1, [*first, *second]), (-1, first), (-1, second)])
+    return _shared(columns, [first, second]).as_estimate()
 
 
 def conditional_mutual_information(
@@ -180,7 +182,20 @@ def conditional_mutual_information(
     """
     check_seed(random_state)
     table, (first, second, given) = joined({"x": x, "y": y, "z": z})
-    return Columns(table, random_state).combination(
+    columns = Columns(table, random_state)
+    chained = []
+    for one, other in ((first, second), (second, first)):
+        whole = np.sort(np.r_[one, given])
+        latents = columns.with_normal_blocks([whole, other])
+        if latents is not columns:
+            # I(x; y | z) = I(x, z; y) − I(z; y), where x and z have a shape of their own.
+            alone = Columns(table[:, [*given, *other]], random_state)
+            blocks = np.split(np.arange(alone.n_dims), [len(given)])
+            alone = alone.with_normal_blocks(blocks)
+            chained.append((_shared(latents, [whole, other]), _shared(alone, blocks)))
+    if chained:
+        return mean_difference(chained)
+    return columns.combination(
         [
             (1, [*first, *second, *given]),
             (1, given),
@@ -188,6 +203,11 @@ def conditional_mutual_information(
             (-1, [*second, *given]),
         ]
     )
+
+
+def _shared(columns: Columns, blocks: Sequence[NDArray[np.int_]]) -> Total:
+    """What blocks of columns have in common."""
+    return columns.total([(1, range(columns.n_dims)), *((-1, block) for block in blocks)])
 
 
 def total_of(columns: Columns) -> Estimate:
