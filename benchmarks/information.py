@@ -243,6 +243,23 @@ def _others() -> list[Row]:
     def uniform(seed):
         return (np.random.default_rng(seed).uniform(size=(2000, 3)),)
 
+    def few(seed):
+        rng = np.random.default_rng(seed)
+        angle = rng.uniform(0, 2 * np.pi, 200)
+        noise, other = 0.05 * rng.normal(size=(2, 200)), rng.gamma(2.0, size=200)
+        return np.stack([np.cos(angle), np.sin(angle)]) + noise, other
+
+    def few_alone(seed):
+        return (few(seed)[0].T,)
+
+    def few_beside(seed):
+        ring, other = few(seed)
+        return ring.T, other
+
+    def few_given(seed):
+        ring, other = few(seed)
+        return ring[0], other, ring[1]
+
     return [
         Row("dual TC, Gaussian ρ = .5, d = 3", float(dual), 0.05, triple, dual_total_correlation),
         Row(
@@ -250,6 +267,15 @@ def _others() -> list[Row]:
             0.5 * np.log(1.25),
             0.05,
             chain,
+            conditional_mutual_information,
+        ),
+        Row("few: TC, ring, n = 200", 1.1583, 0.06, few_alone, total_correlation),
+        Row("few: MI, ring beside a gamma", 0.0, 0.05, few_beside, mutual_information),
+        Row(
+            "few: CMI, half a ring, a gamma",
+            0.0,
+            0.05,
+            few_given,
             conditional_mutual_information,
         ),
         Row("J, uniform, d = 3", 1.5 * np.log(np.pi * np.e / 6), 0.05, uniform, negentropy),
