@@ -119,6 +119,7 @@ def test_an_interrupt_of_the_last_fit_keeps_what_it_has(contaminated, monkeypatc
 def test_a_column_that_is_constant_among_the_rows_that_choose(contaminated, monkeypatch, capsys):
     x, _ = contaminated
     monkeypatch.setattr(module, "_MOST_CROSS_FITTED", len(x) // 2)
+    monkeypatch.setattr(module, "_ROWS_THAT_CHOOSE", len(x) // 2)
     rare = np.zeros(len(x))
     # Only among the rows that the first fit does not see.
     rare[np.random.default_rng(0).permutation(len(x))[len(x) // 2 :][:20]] = np.arange(1, 21)
@@ -133,7 +134,8 @@ def test_a_column_that_is_constant_among_the_rows_that_choose(contaminated, monk
 def test_of_many_rows_a_fit_to_some_chooses(contaminated, monkeypatch):
     x, _ = contaminated
     n_some = len(x) // 2
-    monkeypatch.setattr(module, "_MOST_CROSS_FITTED", n_some)
+    monkeypatch.setattr(module, "_MOST_CROSS_FITTED", n_some + 10)
+    monkeypatch.setattr(module, "_ROWS_THAT_CHOOSE", n_some)
     once = FlowOutlierDetector("gaussian", contamination=SHARE).fit(x)
     some = x[np.random.default_rng(0).permutation(len(x))[:n_some]]
     first = FlowDensity("gaussian").fit(some).score_samples(x)

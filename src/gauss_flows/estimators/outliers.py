@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 _FOLDS = 3
 # Of more rows than these no one has much say in its own density, and so many tell the others'.
-_MOST_CROSS_FITTED = 5_000
+_MOST_CROSS_FITTED, _ROWS_THAT_CHOOSE = 5_000, 3_000
 _ROUNDING = 1e-7
 # Draws of what a row lacks.
 _N_COMPLETIONS = 32
@@ -36,7 +36,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     every row is first scored by a fit that has not seen it, a closed form on two thirds of the
     rows; the share `contamination` of lowest density is left out, a closed form fitted to the rest
     chooses again what to leave out, and the flow is fitted to what is left. Until then no mixture
-    may give outliers a narrow shape of their own. Of more than 5000 rows a closed form of 5000
+    may give outliers a narrow shape of their own. Of more than 5000 rows a closed form of 3000
     chooses, a mixture where the family is left open.
 
     `score_samples` is thus the log density of the rows kept; rows with gaps are scored as if they
@@ -146,7 +146,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         """
         some, is_large = rows, len(rows) > _MOST_CROSS_FITTED
         if is_large:
-            some = rows[np.random.default_rng(0).permutation(len(rows))[:_MOST_CROSS_FITTED]]
+            some = rows[np.random.default_rng(0).permutation(len(rows))[:_ROWS_THAT_CHOOSE]]
         self._tell("looking for the rows to leave out")
         try:
             closed = settings._replace(max_epochs=0, is_contaminated=not is_large)
