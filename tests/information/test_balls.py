@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 from scipy.stats import multivariate_normal
 
 from gauss_flows.information.balls import log_ball_mass, log_ratio_curves, orders_up_to
@@ -89,3 +90,18 @@ def test_honesty_rejects_what_is_not():
     assert not is_honest(fair, 0.2, 0.2)
     assert not is_honest([(value, 0.01) for value, _ in fair], 0.0, 0.2)
     assert not is_honest(fair, 0.0, 0.05)
+
+
+@pytest.mark.parametrize("radius", [1e-12, 1e-6, 1e-4, 9e-4, 1.1e-3])
+@pytest.mark.parametrize("centre", [0.0, 0.7, 8.0])
+def test_narrow_intervals_have_all_their_digits(centre, radius):
+    inside = np.linspace(-1, 1, 2001) * radius
+    density = np.exp(-0.5 * (centre + inside) ** 2) / np.sqrt(2 * np.pi)
+    expected = np.log(2 * radius * trapezoid(density, dx=1 / 2000))
+    found = log_ball_mass(np.array([[centre]]), np.array([[radius]]))[0, 0]
+    assert found == pytest.approx(expected, abs=1e-7)
+
+
+def test_rows_that_rounding_has_joined_have_a_mass():
+    z = np.array([[0.3], [0.3], [1.0], [-1.0]])
+    assert np.all(np.isfinite(log_ratio_curves(z, 1)))

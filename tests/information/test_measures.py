@@ -230,3 +230,17 @@ def test_a_narrow_shape_tells_nothing_more_of_an_independent_column_once_half_is
         assert conditional_mutual_information(y, x[:, 0], x[:, 1]).value == pytest.approx(value)
         scores.append(value / error)
     assert np.abs(scores).max() < 3
+
+
+def test_measures_do_not_depend_on_where_zero_is():
+    rows = np.random.default_rng(0).normal(size=(600, 2)) @ [[1.0, 0.5], [0.0, 1.0]]
+    there = rows + np.array([1e12, -1e12])
+    assert entropy(there[:, 0]).value == pytest.approx(entropy(rows[:, 0]).value, abs=1e-3)
+    shared = mutual_information(*rows.T).value
+    assert mutual_information(*there.T).value == pytest.approx(shared, abs=1e-3)
+
+
+def test_an_entropy_of_values_nearly_equal_is_a_number():
+    rows = np.random.default_rng(0).normal(size=998)
+    value = entropy(np.append(rows, [1e-18, 2e-18])).value
+    assert value == pytest.approx(entropy(rows).value, abs=0.05)

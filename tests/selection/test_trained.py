@@ -140,3 +140,25 @@ def test_couplings_after_a_mixture_learn_what_it_lacks():
     fresh[:, 1] = (fresh[:, 1] + fresh[:, 0] ** 2 - 1) / 1.5
     mixture = build_mixture_flow(MIXTURE.fit(x, 0))
     assert log_density(flow, fresh).mean() > log_density(mixture, fresh).mean() + 0.05
+
+
+@pytest.mark.parametrize("lead", [-0.5, 0.5])
+def test_a_mixture_s_other_starts_are_fitted_only_where_something_gains(monkeypatch, lead):
+    x, held = rows(60), np.arange(60) < 12
+    fitted, start = [], MIXTURE._replace(log_density=np.linspace(-1.0, 0.0, 12))
+    score = start.log_density + lead * np.linspace(0.9, 1.1, 12)
+
+    class FromAllStarts:
+        @staticmethod
+        def log_density(judged):
+            return start.log_density + 1.0  # more than any lead here
+
+    monkeypatch.setattr(MixtureTrial, "fit", lambda *_: fitted.append(1) or FromAllStarts())
+    monkeypatch.setattr(contest, "train", lambda *_: (None, {}))
+    monkeypatch.setattr(contest, "log_density", lambda *_: score)
+    first = contest.closed_form_contender(held, start)
+    after, _ = contest.challenge(first, "diagonal", START, x, held, SETTINGS, lambda _: None)
+    assert len(fitted) == (lead > 0)
+    # Fitted from all of them the closed form wins after all.
+    assert after.family == "mixture"
+    assert after.has_all_starts == (lead > 0)
