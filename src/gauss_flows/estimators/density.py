@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -17,12 +16,7 @@ from gauss_flows.estimators.by_class import ByClass, Classes, classes_of
 from gauss_flows.estimators.coded_rows import check_coded, check_reach, coded_with_noise, filled
 from gauss_flows.estimators.condition import check_within, read_condition
 from gauss_flows.estimators.jointly import Jointly
-from gauss_flows.estimators.summaries import (
-    Interval,
-    checked_coverage,
-    checked_levels,
-    summaries,
-)
+from gauss_flows.estimators.summaries import ConditionalSummaries
 from gauss_flows.selection import interrupts
 from gauss_flows.selection.assemble import standardise, standardiser
 from gauss_flows.selection.conditional import (
@@ -39,7 +33,7 @@ _MOST_SEED = 2**31 - 1
 _ADVICE = 'Where those of y are labels of classes, say y_support="category".'
 
 
-class FlowDensity(FlowEstimator):
+class FlowDensity(ConditionalSummaries, FlowEstimator):
     r"""Estimate the density of rows by a flow, or their density given y.
 
     As with `sklearn.neighbors.KernelDensity`, `score_samples` gives the log density of every row,
@@ -285,60 +279,6 @@ class FlowDensity(FlowEstimator):
         points = rng.uniform(size=(len(z), self._given.n_discrete))
         given = given.rows(np.repeat(np.arange(given.n_rows), n_samples))
         return self.coder_.decode(self._given.push(z, given, points, rng))
-
-    def conditional_mean(self, y: Any) -> Array:
-        """Compute the mean of X given y.
-
-        Args:
-            y: What it is given, shape (m,) or (m, c).
-
-        Returns:
-            Means of shape (m, d), from 4096 evenly spread draws each.
-
-        Raises:
-            ValueError: If the density was fitted without y, or a column of X has no mean.
-        """
-        return self._summary(y, lambda draws: draws.mean(0))
-
-    def conditional_quantiles(self, y: Any, q: Any) -> Array:
-        """Compute quantiles of every column of X given y.
-
-        Args:
-            y: What it is given, shape (m,) or (m, c).
-            q: Probabilities between 0 and 1, a number or shape (k,).
-
-        Returns:
-            Quantiles of shape (m, d), or (m, k, d), from 4096 evenly spread draws each.
-
-        Raises:
-            ValueError: If a probability is not between 0 and 1, the density was fitted without y,
-                or a column of X has no order.
-        """
-        levels = checked_levels(q)
-        return self._summary(y, lambda draws: np.quantile(draws, levels, axis=0))
-
-    def conditional_interval(self, y: Any, coverage: float = 0.9) -> Interval:
-        """Compute for every column of X the central interval given y.
-
-        Args:
-            y: What it is given, shape (m,) or (m, c).
-            coverage: The interval's probability, between 0 and 1.
-
-        Returns:
-            The bounds, of shape (m, d) each.
-
-        Raises:
-            ValueError: If the coverage is not between 0 and 1, or as `conditional_quantiles`.
-        """
-        tail = (1 - checked_coverage(coverage)) / 2
-        low, high = np.moveaxis(self.conditional_quantiles(y, [tail, 1 - tail]), 1, 0)
-        return Interval(low, high)
-
-    def _summary(self, y: Any, statistic: Callable[[Array], Array]) -> Array:
-        check_is_fitted(self, "flow_")
-        given = self._read_for_draws(y)
-        assert self._given is not None
-        return summaries(self._given, self.coder_, given, statistic)
 
     def _read(self, y: Any, n_rows: int | None = None) -> Table:
         assert self.y_coder_ is not None

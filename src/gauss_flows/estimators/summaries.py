@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import qmc
+from sklearn.utils.validation import check_is_fitted
 
 from gauss_flows.columns.coder import TableCoder
 from gauss_flows.columns.tables import Table, is_number
@@ -25,6 +26,70 @@ class Interval(NamedTuple):
 
     low: Array
     high: Array
+
+
+class ConditionalSummaries:
+    """Means, quantiles and intervals of X given y, for an estimator that was fitted given one."""
+
+    coder_: TableCoder
+    _given: ByClass | Jointly | None
+
+    def conditional_mean(self, y: Any) -> Array:
+        """Compute the mean of X given y.
+
+        Args:
+            y: What it is given, shape (m,) or (m, c).
+
+        Returns:
+            Means of shape (m, d), from 4096 evenly spread draws each.
+
+        Raises:
+            ValueError: If the density was fitted without y, or a column of X has no mean.
+        """
+        return self._summary(y, lambda draws: draws.mean(0))
+
+    def conditional_quantiles(self, y: Any, q: Any) -> Array:
+        """Compute quantiles of every column of X given y.
+
+        Args:
+            y: What it is given, shape (m,) or (m, c).
+            q: Probabilities between 0 and 1, a number or shape (k,).
+
+        Returns:
+            Quantiles of shape (m, d), or (m, k, d), from 4096 evenly spread draws each.
+
+        Raises:
+            ValueError: If a probability is not between 0 and 1, the density was fitted without y,
+                or a column of X has no order.
+        """
+        levels = checked_levels(q)
+        return self._summary(y, lambda draws: np.quantile(draws, levels, axis=0))
+
+    def conditional_interval(self, y: Any, coverage: float = 0.9) -> Interval:
+        """Compute for every column of X the central interval given y.
+
+        Args:
+            y: What it is given, shape (m,) or (m, c).
+            coverage: The interval's probability, between 0 and 1.
+
+        Returns:
+            The bounds, of shape (m, d) each.
+
+        Raises:
+            ValueError: If the coverage is not between 0 and 1, or as `conditional_quantiles`.
+        """
+        tail = (1 - checked_coverage(coverage)) / 2
+        low, high = np.moveaxis(self.conditional_quantiles(y, [tail, 1 - tail]), 1, 0)
+        return Interval(low, high)
+
+    def _summary(self, y: Any, statistic: Callable[[Array], Array]) -> Array:
+        check_is_fitted(self, "flow_")
+        given = self._read_for_draws(y)
+        assert self._given is not None
+        return summaries(self._given, self.coder_, given, statistic)
+
+    def _read_for_draws(self, y: Any) -> Table:
+        raise NotImplementedError
 
 
 def summaries(
